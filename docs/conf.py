@@ -50,11 +50,12 @@ numpydoc_validation_checks = {
     "PR03",  # keywords are described in groups
 }  # fmt: skip
 _MADE_BY_OTHERS = ("Run", "TabularDataset", "Datastore")  # never by their constructors
-numpydoc_validation_exclude = [
+numpydoc_validation_exclude = {
     rf"^parallelrun_jupyter\.{name}$" for name in (*_MADE_BY_OTHERS, "ParallelRunConfig")
-]
+}
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"parallelrun-jupyter {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -69,14 +70,16 @@ html_theme_options = {
 _PLAYER = re.compile(r"<!-- player: .*?-->.*?<!-- end of player -->", re.DOTALL)
 _FRAME = """\
 ```{raw} html
-<iframe class="run" src="run.html" title="The view of a finished run" loading="lazy"></iframe>
+<iframe class="run" src="run.html" title="The view of a finished run" ></iframe>
+<p class="run"><a href="run.html">The same on a page of its own</a></p>
 ```"""
 _OUTSIDE = re.compile(r"\]\((\.\./[^)\s]+)\)")
 
 
-def _read(app: Sphinx, name: str, source: list[str]) -> None:
-    """Adapt a page that GitHub shows as well: links out of this folder lead to GitHub, and the
-    picture of the first page is the recorded run itself.
+def _read(_: Sphinx, name: str, source: list[str]) -> None:
+    """Adapt a page that GitHub shows as well.
+
+    Links out of this folder lead to GitHub. The picture of the first page is the recorded run itself.
     """
     folder = posixpath.join("docs", posixpath.dirname(name))
 
@@ -86,7 +89,7 @@ def _read(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _OUTSIDE.sub(absolute, _PLAYER.sub(lambda _: _FRAME, source[0]))
 
 
-def _hide_constructor(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, None] | None:
+def _hide_constructor(_: Sphinx, what: str, name: str, *__: object) -> tuple[str, None] | None:
     return ("", None) if what == "class" and name.rpartition(".")[2] in _MADE_BY_OTHERS else None
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-SCRIPT = '''\
+SCRIPT = """\
 import os
 import sys
 
@@ -32,7 +32,7 @@ def run(mini_batch):
         hidden = np.maximum(pixels @ weights["w0"] + weights["b0"], 0)
         rows.append(f"{os.path.basename(path)}: {(hidden @ weights['w1'] + weights['b1']).argmax()}")
     return rows
-'''
+"""
 
 
 def record(target: Path, folder: Path) -> None:
@@ -55,6 +55,6 @@ def record(target: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     report = Path(sys.argv[1]).absolute()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(prefix="digits-") as home:
         os.environ["PARALLELRUN_HOME"] = home
         record(report, Path(home))

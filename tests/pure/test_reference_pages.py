@@ -41,7 +41,9 @@ def options_table(
     parser: argparse.ArgumentParser, without: argparse.ArgumentParser | None = None
 ) -> str:
     """Return the options of a parser, apart from those of another one with the same help."""
-    known = {(flag, a.help) for a in (without._actions if without else ()) for flag in a.option_strings}
+    known = {
+        (flag, a.help) for a in (without._actions if without else ()) for flag in a.option_strings
+    }
     rows = []
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
@@ -59,7 +61,10 @@ def spelled(action: argparse.Action) -> str:
         value = "\\|".join(map(str, action.choices))
     if not action.option_strings:
         return f"`{value}`"
-    names = [f"`{flag}`" for flag in sorted(action.option_strings, key=lambda flag: not flag.startswith("--"))]
+    names = [
+        f"`{flag}`"
+        for flag in sorted(action.option_strings, key=lambda flag: not flag.startswith("--"))
+    ]
     if not value or action.nargs == 0:
         return ", ".join(names)
     gap = "" if str(value).startswith("[=") else " "
@@ -101,7 +106,9 @@ def event_section(kind: Any) -> str:
         fields = {name: shown(hint) for name, hint in kind.__annotations__.items()}
     lines = [f"| `{name}` | `{hint}` |" for name, hint in fields.items()]
     text = in_markdown(inspect.getdoc(kind) or "")
-    return "\n".join([f"## {kind.__name__}", "", text, "", "| field | type |", "| --- | --- |", *lines])
+    return "\n".join(
+        [f"## {kind.__name__}", "", text, "", "| field | type |", "| --- | --- |", *lines]
+    )
 
 
 def shown(hint: Any) -> str:
@@ -112,7 +119,9 @@ def in_markdown(docstring: str) -> str:
     """Return a docstring as Markdown: code in single quotes, parameters as a list."""
     text = docstring.replace("``", "`")
     head, _, parameters = text.partition("Parameters\n----------\n")
-    items = re.sub(r"^(\w[\w, ]*)\n((?:    .*\n?|\n(?=    ))+)", _item, parameters, flags=re.MULTILINE)
+    items = re.sub(
+        r"^(\w[\w, ]*)\n((?:    .*\n?|\n(?=    ))+)", _item, parameters, flags=re.MULTILINE
+    )
     return "\n\n".join(filter(None, [head.strip(), items.strip()]))
 
 
@@ -147,7 +156,11 @@ def test_every_page_is_reached_from_the_first_one() -> None:
     while waiting:
         name = waiting.pop()
         reached.add(name)
-        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```$", (DOCS / f"{name}.md").read_text(), re.M | re.S):
+        for tree in re.findall(
+            r"^```\{toctree\}\n(.*?)^```$",
+            (DOCS / f"{name}.md").read_text(),
+            re.MULTILINE | re.DOTALL,
+        ):
             waiting += [line for line in tree.split() if not line.startswith(":")]
     assert reached == {page.stem for page in DOCS.glob("*.md")}
 

@@ -68,10 +68,12 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 
-_PLAYER = re.compile(r"<!-- player: .*?-->.*?<!-- end of player -->", re.DOTALL)
+_PLAYER = re.compile(r"<!-- player: (.*?) -->.*?<!-- end of player -->", re.DOTALL)
 _FRAME = """\
+\\1
+
 ```{raw} html
-<iframe class="run" src="run.html" title="The view of a finished run" ></iframe>
+<iframe class="run" src="run.html" title="The view of a finished run"></iframe>
 <p class="run"><a href="run.html">The same on a page of its own</a></p>
 ```"""
 _OUTSIDE = re.compile(r"\]\((\.\./[^)\s]+)\)")
@@ -80,14 +82,15 @@ _OUTSIDE = re.compile(r"\]\((\.\./[^)\s]+)\)")
 def _read(_: Sphinx, name: str, source: list[str]) -> None:
     """Adapt a page that GitHub shows as well.
 
-    Links out of this folder lead to GitHub. The picture of the first page is the recorded run itself.
+    Links out of this folder lead to GitHub. The picture of the first page is the recorded run itself,
+    below the text of the comment before it.
     """
     folder = posixpath.join("docs", posixpath.dirname(name))
 
     def absolute(match: re.Match[str]) -> str:
         return f"]({SOURCE}/{posixpath.normpath(posixpath.join(folder, match[1]))})"
 
-    source[0] = _OUTSIDE.sub(absolute, _PLAYER.sub(lambda _: _FRAME, source[0]))
+    source[0] = _OUTSIDE.sub(absolute, _PLAYER.sub(_FRAME, source[0]))
 
 
 def _hide_constructor(_: Sphinx, what: str, name: str, *__: object) -> tuple[str, None] | None:

@@ -48,6 +48,7 @@ numpydoc_validation_checks = {
     "ES01", "EX01", "SA01",  # extended summaries, examples and "See Also": only if they help
     "PR04", "RT01", "YD01",  # types are annotations; "Return ..." in the summary is enough
     "PR03",  # keywords are described in groups
+    "GL01", "GL02", "GL03",  # the layout is checked by ruff
 }  # fmt: skip
 _MADE_BY_OTHERS = ("Run", "TabularDataset", "Datastore")  # never by their constructors
 numpydoc_validation_exclude = {

@@ -150,12 +150,13 @@ class _Console:
     def _print_step(self, name: str, key: str, state: StepState) -> None:
         before = self._printed_states.get(key)
         status = f"StepRun( {name} ) Status: {status_word(self._record, state.state)}"
+        is_end = before != state.state and state.state in FINAL_STEP_STATES
         if before is None:
-            self._print_first(name, status, state)
-        is_end = before not in {None, state.state} and state.state in FINAL_STEP_STATES
+            is_end = is_end and state.state != "Skipped"
+            self._print_first(name, "" if is_end else status, state)
         if before not in {None, state.state} and not is_end:
             print(status)
-        if before != state.state and not is_end:
+        if before is None or (before != state.state and not is_end):
             self._speaker = key
         if state.is_reused:
             if before is None:
@@ -173,7 +174,7 @@ class _Console:
 
     def _print_first(self, name: str, status: str, state: StepState) -> None:
         if state.state != "Skipped":
-            print(f"\nStepRunId: {state.step_run_id}\n{status}")
+            print(f"\nStepRunId: {state.step_run_id}\n{status}".rstrip())
             for note in state.notes:
                 print(f"StepRun( {name} ) note: {note}")
         elif self._record.api != "v1":

@@ -30,6 +30,7 @@ from ..runs.run_folder import find, runs_folder
 from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
 from .folder import StepRecord, is_staged
+from .step_log import StepLog
 
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Makes pandas 3 read texts as objects, as pandas 1 and 2 do, for which most scripts were written."""
@@ -115,16 +116,19 @@ class ScriptStep:
         self._log = log
         self._mode = mode
         self._is_canceled = False
-        with open(log, "ab") as file:
+        self._output = StepLog(log)
+        try:
             self._process = subprocess.Popen(
                 [python, str(WORKER_FOLDER), mode, str(os.getpid()), *words],
                 stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
+                stdout=self._output.descriptor,
+                stderr=self._output.descriptor,
                 cwd=cwd,
                 env={**environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
+        finally:
+            self._output.close_descriptor()
 
     def poll(self) -> tuple[str, str] | None:
         """Return the final state and the reason, or None while the script is running."""
@@ -132,6 +136,7 @@ class ScriptStep:
         if status is None:
             return None
         self._signal(signal.SIGKILL)  # processes that the script left running
+        self._output.finish()
         if self._is_canceled:
             return "Canceled", "cancel was requested"
         if status == 0:
@@ -182,8 +187,11 @@ def start_parallel(
     python: str,
     variables: dict[str, str],
     run_id: str,
+    api: str,
 ) -> ParallelStep:
     """Submit the run of a step over mini-batches, under an id that is in the pipeline's journal.
+
+    Its messages name the settings as ``api`` does.
 
     Raises
     ------
@@ -209,6 +217,7 @@ def start_parallel(
         compute_target=step.compute or None,
         **settings,
     )
+    config.api = api
     native_step = ParallelRunStep(
         step.name,
         config,

@@ -16,6 +16,7 @@ from ..runs.logs.reader import LOG_PIECE_BYTES, bytes_from
 from ..runs.run_folder import find
 from ..runs.snapshot.follower import Follower
 from ..views.text import LinePrinter
+from ..worker.log_limit import KEPT_BYTES
 from .folder import PipelineFolder, PipelineRecord
 from .rendering import pipeline_bundle, status_word, step_placeholder
 
@@ -149,12 +150,13 @@ class _Console:
     def _print_step(self, name: str, key: str, state: StepState) -> None:
         before = self._printed_states.get(key)
         status = f"StepRun( {name} ) Status: {status_word(self._record, state.state)}"
+        is_end = before != state.state and state.state in FINAL_STEP_STATES
         if before is None:
-            self._print_first(name, status, state)
-        is_end = before not in {None, state.state} and state.state in FINAL_STEP_STATES
+            is_end = is_end and state.state != "Skipped"
+            self._print_first(name, "" if is_end else status, state)
         if before not in {None, state.state} and not is_end:
             print(status)
-        if before != state.state and not is_end:
+        if before is None or (before != state.state and not is_end):
             self._speaker = key
         if state.is_reused:
             if before is None:
@@ -172,7 +174,7 @@ class _Console:
 
     def _print_first(self, name: str, status: str, state: StepState) -> None:
         if state.state != "Skipped":
-            print(f"\nStepRunId: {state.step_run_id}\n{status}")
+            print(f"\nStepRunId: {state.step_run_id}\n{status}".rstrip())
             for note in state.notes:
                 print(f"StepRun( {name} ) note: {note}")
         elif self._record.api != "v1":
@@ -188,6 +190,8 @@ class _Console:
     def _print_log(self, key: str, name: str, *, is_end: bool) -> None:
         """Print the new whole lines of a plain script's output; at its end, also the rest."""
         path = self._folder.step(key) / "std_log.txt"
+        if path.exists() and path.stat().st_size < self._log_offsets.get(key, 0):
+            self._log_offsets[key] = KEPT_BYTES  # its middle was left out
         until = self._log_offsets.get(key, 0) + _PRINTED_BYTES
         while self._log_offsets.get(key, 0) < until:
             offset = self._log_offsets.get(key, 0)
@@ -247,7 +251,7 @@ def wait_until_ended(
     """
     console = _Console(folder, record, step) if show_output else None
     deadline = time.monotonic() + timeout_s
-    noun, variable = ("pipeline run", "pipeline_run") if record.api == "v1" else ("job", "job")
+    noun, variable = record.noun, record.noun.replace(" ", "_")
     try:
         while True:
             state = folder.read_state(record.created_at)

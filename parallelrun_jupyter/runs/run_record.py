@@ -226,7 +226,8 @@ class Placement:
 class RunLimits:
     """The limits of `ParallelRunConfig`, by the same names; times are in seconds.
 
-    The defaults of the last five are those of runs recorded before they existed.
+    ``api`` is ``v2`` for a run of a job of SDK v2, whose names of the limits are then shown. The
+    defaults of the last six are those of runs recorded before they existed.
     """
 
     error_threshold: int = 0
@@ -242,6 +243,7 @@ class RunLimits:
     retry_on: list[str] = field(default_factory=list)
     no_retry_on: list[str] = field(default_factory=list)
     warns_of_extra_rows: bool = True
+    api: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,8 +139,8 @@ def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
         frame = frames_of(arranged, cut)[0][0]
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
-    wrong = table.with_layout(ColumnLayout(drops=("wek",)))
-    with pytest.raises(InputError, match="the column 'wek' is to be dropped.*Did you mean 'week'"):
+    wrong = table.with_layout(ColumnLayout(keeps=("wek",)))
+    with pytest.raises(InputError, match="the column 'wek' is to be kept.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
 
@@ -226,6 +226,8 @@ def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
         ([("keep_columns", ["a", "b"]), ("drop_columns", "a")], {"b": [2, 5]}),
         ([("drop_columns", "a"), ("keep_columns", ["a", "b"])], {"b": [2, 5]}),
         ([("keep_columns", ["a", "b"]), ("keep_columns", ["b", "c"])], {"b": [2, 5]}),
+        ([("drop_columns", ["zz", "b"])], {"a": [1, 4], "c": [3, 6]}),
+        ([("drop_columns", "zz")], {"a": [1, 4], "b": [2, 5], "c": [3, 6]}),
     ],
 )
 def test_columns_of_an_mltable_are_kept(
@@ -246,6 +248,21 @@ def test_columns_of_an_mltable_are_kept(
     found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
     assert {name: list(found[name]) for name in found} == expected
     assert list(found.columns) == list(expected)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_type_of_a_missing_column_of_an_mltable_is_ignored(tmp_path: Path, form: str) -> None:
+    lines = "a,b\n1,2\n" if form == "csv" else '{"a": "1", "b": 2}\n'
+    (tmp_path / f"x.{form}").write_text(lines)
+    reader = "read_delimited: {delimiter: ','}" if form == "csv" else "read_json_lines"
+    types = "convert_column_types: [{columns: [zz, a], column_type: string}]"
+    text = f"paths: [file: ./x.{form}]\ntransformations:\n- {reader}\n- {types}\n"
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    table.check()
+    found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
+    assert {name: list(found[name]) for name in found} == {"a": ["1"], "b": [2]}  # as mltable 1.7.0
 
 
 def test_a_column_to_keep_that_does_not_exist_is_refused(tmp_path: Path) -> None:

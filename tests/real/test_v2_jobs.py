@@ -28,6 +28,7 @@ from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
 from parallelrun_jupyter.pipelines.steps import ScriptStep
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 
 PREPARE = """
@@ -474,6 +475,24 @@ def test_a_threshold_ends_the_job_with_the_scripts_own_error(
     assert job.status == "Failed"
 
 
+def test_messages_name_the_settings_as_the_file_does(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(
+        "import time\ndef run(mini_batch):\n    time.sleep(60)\n"
+    )
+    limits = {"mini_batch_error_threshold": 0, "retry_settings": {"max_retries": 0, "timeout": 1}}
+    job = azureml_v2.run(write(folder, score_job(**limits)))
+    with pytest.raises(RunFailedError) as failed:
+        job.wait_for_completion(show_output=False, timeout_s=120)
+    run = Run.attach(job.steps[0].run_id)
+    [message] = set(run.failures()["message"])
+    assert message == "run() took longer than retry_settings.timeout = 1 s"
+    assert message in str(failed.value)
+    assert "mini-batch failed; mini_batch_error_threshold allows 0" in str(failed.value)
+    limit_names = [budget["limit"] for budget in Follower(run.folder).refresh()["budgets"]]
+    assert limit_names == ["mini_batch_error_threshold"]
+
+
 def test_thresholds_count_as_azure_counts(folder: Path) -> None:
     texts(folder)
     (folder / "code" / "score.py").write_text(BROKEN)
@@ -837,7 +856,7 @@ def test_the_terminal_runs_a_job(folder: Path) -> None:
     assert f"{job} is a job with steps, not a run. 'parallelrun azureml watch {job}'" in told.stderr
 
 
-def test_the_magic_binds_the_job(folder: Path) -> None:
+def test_the_magic_binds_the_job(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     texts(folder)
@@ -849,4 +868,23 @@ def test_the_magic_binds_the_job(folder: Path) -> None:
     scored = shell.user_ns["scored"]
     assert scored.wait_for_completion(show_output=False, timeout_s=120) == "Completed"
     assert "score" in scored._repr_mimebundle_()["text/html"]
+
+    def said(line: str) -> str:
+        capsys.readouterr()
+        shell.run_cell(line)
+        return "".join(capsys.readouterr())
+
+    assert scored.run_id in said("%parallelrun azureml list")
+    assert f"Completed  [{scored.run_id}]" in said("%parallelrun azureml watch scored")
+    ended = f"job {scored.run_id} has ended: Completed\n"
+    assert said("%parallelrun azureml cancel scored") == ended
+    assert said(f"%parallelrun azureml cancel {scored.run_id}") == ended
+    refused = said("%parallelrun azureml resume scored")
+    assert f"job {scored.run_id} is Completed; only one that lost its driver can be" in refused
+    assert "Run its file again" in refused
+    assert "pipeline run" not in refused
+    assert "azureml watch | cancel | resume JOB" in said("%parallelrun azureml wach scored")
+    assert said("%parallelrun check pipeline.yml") == "no mistakes found\n"
+    (folder / "wrong.yml").write_text("type: pipelin\njobs: {}\n")
+    assert '"severity": "error"' in said("%parallelrun check wrong.yml --json")
     InteractiveShell.clear_instance()

@@ -114,6 +114,18 @@ def read_mltable(source: str) -> MLTable:
     return table
 
 
+def refused_steps(steps: list[Any]) -> dict[int, str]:
+    """Return why transformations of an ``MLTable`` file are outside the subset, by their number."""
+    table = MLTable("", [])
+    refused = {}
+    for number, step in enumerate(steps):
+        try:
+            _apply(table, step)
+        except InputError as error:
+            refused[number] = str(error).removeprefix(_head(""))
+    return refused
+
+
 def open_mltable(source: str) -> FileDataset | TabularDataset:
     """Return the dataset that an ``MLTable`` file describes.
 
@@ -140,6 +152,8 @@ def open_mltable(source: str) -> FileDataset | TabularDataset:
     if content.form == "parquet" and file_columns:
         problem = f"convert_column_types names {file_columns[0]!r}, a column of Parquet files"
         raise _refusal(source, problem, "Parquet columns have types already; convert it in run()")
+    if file_columns:
+        table.options = {**table.options, "ignores_missing_columns": True}
     return table.with_layout(
         ColumnLayout(
             key_types={name: type_ for name, type_ in content.types.items() if name in keys},
@@ -264,4 +278,8 @@ def _listed(names: Any) -> str:
 
 
 def _refusal(source: str, problem: str, remedy: str, hint: str = "") -> InputError:
-    return InputError(f"the MLTable file {source!r}: {problem}.{hint} {remedy}.")
+    return InputError(f"{_head(source)}{problem}.{hint} {remedy}.")
+
+
+def _head(source: str) -> str:
+    return f"the MLTable file {source!r}: "

@@ -27,7 +27,7 @@ class ColumnLayout:
     path_column
         Name of a first column with the file's path. Default: no such column.
     drops
-        Columns to drop.
+        Columns to drop; one that does not exist is ignored, as in Azure.
     keeps
         Columns to keep, in the order of the table; those in ``drops`` are dropped. Default: all.
     empty_is_text
@@ -80,7 +80,7 @@ def arrange(
     Raises
     ------
     InputError
-        A path does not match the format, or a column to drop or keep does not exist.
+        A path does not match the format, or a column to keep does not exist.
     """
     arranged = _arranged(lines, layout, form)
     if form is None or not keys:
@@ -139,14 +139,13 @@ def _check_names(table: dict[str, Any], path_column: str) -> None:
         return  # Parquet: the worker checks
     columns = [*table["columns"], *table.get("key_columns", ())]
     columns += [path_column] if path_column else []
-    for list_name, action in (("drops", "dropped"), ("keeps", "kept")):
-        for name in table.get(list_name, ()):
-            if name not in columns:
-                msg = (
-                    f"the column {name!r} is to be {action}, but the input does not have it."
-                    f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
-                )
-                raise InputError(msg)
+    for name in table.get("keeps", ()):
+        if name not in columns:
+            msg = (
+                f"the column {name!r} is to be kept, but the input does not have it."
+                f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
+            )
+            raise InputError(msg)
 
 
 def _merged(lines: list[PlanLine]) -> PlanLine:

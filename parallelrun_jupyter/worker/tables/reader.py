@@ -138,7 +138,7 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
     Raises
     ------
     BadInput
-        A column to drop or keep does not exist.
+        A column to keep does not exist.
     """
     from .pandas_types import dtype_of
 
@@ -154,16 +154,15 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
             del frame[name]
         frame.insert(0, name, path)
     drops, keeps = table.get("drops", ()), table.get("keeps", ())
-    for names, action in ((drops, "dropped"), (keeps, "kept")):
-        for name in names:
-            if name not in frame:
-                columns = ", ".join(map(str, frame.columns[:20]))
-                raise BadInput(
-                    "the column %r is to be %s, but the input does not have it. Its columns "
-                    "are: %s" % (name, action, columns)
-                )
-    if keeps:
-        drops = [name for name in frame.columns if name in drops or name not in keeps]
+    for name in keeps:
+        if name not in frame:
+            columns = ", ".join(map(str, frame.columns[:20]))
+            raise BadInput(
+                "the column %r is to be kept, but the input does not have it. Its columns "
+                "are: %s" % (name, columns)
+            )
+    if drops or keeps:
+        drops = [name for name in frame.columns if name in drops or (keeps and name not in keeps)]
     return frame.drop(columns=drops) if drops else frame
 
 

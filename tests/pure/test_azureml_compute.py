@@ -175,10 +175,18 @@ def started(workspace: Path, compute: Any = "azureml:cpu-cluster", **settings: A
          "environment_variables['API_KEY'] is '...', which a job of Azure ML cannot express: it looks like a "
          "secret, and every reader of the workspace can see the variables of its jobs. Put the secret in the "
          "workspace's Key Vault"),
-        ({"arguments": ["--table", "/etc/hostname"]},
-         "an argument is '/etc/hostname', which a job of Azure ML cannot express: the path is one of this "
-         "machine, and does not exist on its nodes. Give the file as a dataset, "
-         "arguments=[FileDataset('/etc/hostname')], which is uploaded."),
+        ({"arguments": ["--tables", "/etc"]},
+         "an argument is '/etc', which a job of Azure ML cannot express: the path is one of this "
+         "machine, and does not exist on its nodes. Give the folder as a dataset, "
+         "arguments=[FileDataset('/etc')], which is uploaded."),
+        ({"arguments": ["--table=/etc/hostname"]},
+         "an argument is '--table=/etc/hostname', which a job of Azure ML cannot express: the path is one of "
+         "this machine, and does not exist on its nodes. Give the option and its path as two arguments, "
+         "'--table' and '/etc/hostname'."),
+        ({"arguments": ["--api-key", "/etc/hostname"]},
+         "an argument is '/etc/hostname', which a job of Azure ML cannot express: it looks like a file with a "
+         "secret, and every reader of the workspace can see its files. Put the secret in the workspace's Key "
+         "Vault"),
     ],
 )  # fmt: skip
 def test_settings_that_a_job_cannot_express_are_refused_before_anything_is_written(

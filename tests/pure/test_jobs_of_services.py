@@ -70,6 +70,24 @@ def test_a_run_that_has_ended_shows_the_last_state_without_an_age(tmp_path: Path
     assert "Azure ML job digits-1: Completed" in text.note_lines(snapshot)
 
 
+def test_a_job_that_has_ended_has_no_age(tmp_path: Path) -> None:
+    state = state_at(133)
+    state.apply(JobReported(200_000, "digits-1", "Canceled", "", URL))
+    snapshot = take_snapshot(RunFolder(tmp_path), record(), state, CREATED + 210)
+    assert "Azure ML job digits-1: Canceled" in text.note_lines(snapshot)
+
+
+def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
+    printer = text.LinePrinter()
+    lines = [line for at_s in range(1, 140) for line in printer.lines(shown_at(at_s, tmp_path))]
+    assert [line for line in lines if line.startswith("Azure ML")] == [
+        "Azure ML: Uploading, 2 of 4 plan files",
+        "Azure ML job digits-1: Queued",
+        "Azure ML job digits-1: Queued, 0 of 2 nodes",
+        "Azure ML job digits-1: Running, 2 of 2 nodes",
+    ]
+
+
 def test_a_queue_is_no_stall(tmp_path: Path) -> None:
     assert shown_at(120, tmp_path)["quiet_s"] == 0
     assert shown_at(163, tmp_path)["quiet_s"] > 0

@@ -35,6 +35,9 @@ const ENDED = new Set(['Completed', 'Failed', 'Canceled']);
 export function jobText(job: Job, age: number | null): string {
   const what = job.name ? t('Azure ML job {0}', job.name) : t('Azure ML');
   const state = job.detail ? `${job.status}, ${job.detail}` : job.status;
-  const words = age === null || ENDED.has(job.status) ? state : t('{0} for {1}', state, clock(job.since_s + age));
+  const words =
+    age === null || ENDED.has(job.status)
+      ? state
+      : t('{0} for {1}', state, clock(job.since_s + age));
   return `${what}: ${words}`;
 }

@@ -101,7 +101,7 @@ class DriverCredential:
             return self._default.get_token(*scopes, **options)
         except _core().ClientAuthenticationError as error:
             had = "the token of the notebook's credential has expired; " if given else ""
-            text = f"{had}DefaultAzureCredential: {_first_line(error)}"
+            text = f"{had}{_first_line(error).rstrip('.')}"
             raise CredentialError(text) from error
 
 
@@ -114,8 +114,27 @@ def _core() -> Any:
 
 
 def _first_line(error: BaseException) -> str:
+    """Return what an error says, in one line: the message of Azure's answer, if it has one."""
+    said = _answer_in(error)
+    if said:
+        return said
     lines = str(getattr(error, "message", None) or error).strip().splitlines()
     return lines[0].strip()[:400] if lines else type(error).__name__
+
+
+def _answer_in(error: BaseException) -> str:
+    """Return the message in the JSON of an answer, with its code; empty if there is none."""
+    text = str(getattr(error, "message", None) or error)
+    start, end = text.find("{"), text.rfind("}") + 1
+    try:
+        value = json.loads(text[start:end])
+    except ValueError:
+        return ""
+    inner = value.get("error", value)
+    if not isinstance(inner, dict) or not inner.get("message"):
+        return ""
+    words = " ".join(str(inner["message"]).split())[:400]
+    return f"{words} ({inner['code']})" if inner.get("code") else words
 
 
 @contextmanager
@@ -234,9 +253,11 @@ class Workspace:
         try:
             with translated("submit the job"):
                 self._client.jobs.create_or_update(pipeline)
-        except ServiceError:
-            if not self._exists(name):  # an earlier request may have arrived after all
-                raise
+        except (JobNotFoundError, ServiceError) as error:
+            # An earlier request may have arrived after all. Otherwise what is not found is a part of the
+            # job, such as its compute.
+            if not self._exists(name):
+                raise ServiceError(str(error)) from error
 
     def _exists(self, name: str) -> bool:
         try:

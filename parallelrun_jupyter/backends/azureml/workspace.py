@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,13 @@ _FOLDER = "parallelrun-jupyter"
 _TIMEOUT_S = 60.0
 _SPARE_S = 120
 """A token that expires within so many seconds is not used."""
+
+_CLIENT = "azure.ai.ml"
+_TRANSIENT = re.compile(
+    r"\b(429|5\d\d|time[d ]*out|TooManyRequests|InternalServerError|ServiceUnavailable|connection)\b",
+    re.IGNORECASE,
+)
+"""In what Azure's client says of its own checks, which hide the status of an answer."""
 
 _NO_FILE = 416  # the range begins behind the end of the file
 _REFUSED = 400
@@ -130,11 +138,17 @@ def _answer_in(error: BaseException) -> str:
         value = json.loads(text[start:end])
     except ValueError:
         return ""
-    inner = value.get("error", value)
-    if not isinstance(inner, dict) or not inner.get("message"):
-        return ""
-    words = " ".join(str(inner["message"]).split())[:400]
-    return f"{words} ({inner['code']})" if inner.get("code") else words
+    mistakes = value.get("errors")
+    if (
+        isinstance(mistakes, list) and mistakes and isinstance(mistakes[0], dict)
+    ):  # of its own checks
+        inner, code = mistakes[0], mistakes[0].get("value")
+        words = str(inner.get("message") or "").split("\n")[0].rstrip(".")
+    else:
+        inner = value.get("error", value)
+        inner = inner if isinstance(inner, dict) else {}
+        words, code = " ".join(str(inner.get("message") or "").split()), inner.get("code")
+    return f"{words[:400]} ({code})" if words and code else words[:400]
 
 
 @contextmanager
@@ -162,6 +176,9 @@ def _translation(what: str, error: Exception) -> Exception:
         return cause
     if isinstance(cause, core.ClientAuthenticationError):
         return CredentialError(text)
+    if type(cause).__module__.startswith(_CLIENT):
+        text = f"{what}: {_first_line(cause)}"
+        return TransientError(text) if _TRANSIENT.search(text) else ServiceError(text)
     response = getattr(cause, "response", None)
     status = getattr(cause, "status_code", None) or getattr(response, "status_code", None)
     if status is not None:
@@ -179,13 +196,15 @@ def _cause_of(error: Exception) -> BaseException:
     """Return the error of the network beneath those that Azure's client wraps around it."""
     core = _core()
     found: BaseException | None = error
+    own: BaseException | None = None
     while found is not None:
-        if isinstance(found, core.AzureError | CredentialError | OSError) and not isinstance(
-            found, FileNotFoundError
-        ):
+        is_azures = isinstance(found, core.AzureError | CredentialError | OSError)
+        if type(found).__module__.startswith(_CLIENT):
+            own = found  # the innermost of these says most
+        elif is_azures and not isinstance(found, FileNotFoundError):
             return found
-        found = found.__cause__
-    return error
+        found = found.__cause__ or (found.__context__ if own is found else None)
+    return own or error
 
 
 def _translation_of_status(text: str, status: int, headers: Mapping[str, str]) -> Exception:

@@ -482,6 +482,7 @@ def test_logs_are_fetched_when_somebody_looks_and_at_the_end(
         time.sleep(0.2)
     assert 0 < early < 15
     assert said() == 15
+    assert not any("parallelrun" in path.read_text() for path in folder.user_logs.glob("*.log"))
     workers = [e.worker for e in Run(folder).events(follow=False) if isinstance(e, WorkerReady)]
     assert {path.stem for path in folder.user_logs.glob("*.log")} == set(workers)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from parallelrun_jupyter.backends.azureml.job_workers import JobWorkers
 from parallelrun_jupyter.engine.scheduling import signals
 from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.engine.scheduling.outside_events import outside_event
@@ -86,6 +88,25 @@ def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
         "Azure ML job digits-1: Queued, 0 of 2 nodes",
         "Azure ML job digits-1: Running, 2 of 2 nodes",
     ]
+
+
+def test_a_worker_is_not_shown_in_a_mini_batch_that_it_has_done() -> None:
+    workers = JobWorkers(lambda: 9000)
+    started = {"worker": "vm-1", "node": "vm", "pid": 1, "init_ms": 5, "run_line": ""}
+    workers.started("workers/vm-1.json", json.dumps(started).encode(), is_final=False)
+
+    def shown(mini_batch: int) -> list[tuple[str, int]]:
+        status = json.dumps({"phase": "running", "mini_batch": mini_batch, "since_s": 1}).encode()
+        emitted = workers.sampled("status/vm-1.json", status)
+        return [sample[1:3] for one in emitted for sample in one.workers]  # type: ignore[union-attr]
+
+    assert shown(3) == [("running", 3)]
+    [signal] = workers.done("vm-1", 3)
+    assert signal == signals.WorkersSampled("vm", (("vm-1", "waiting", -1, 9000),))
+    assert shown(3) == []  # a status that is older than the result
+    assert workers.done("vm-1", 4) == []
+    assert shown(4) == []
+    assert shown(5) == [("running", 5)]
 
 
 def test_a_queue_is_no_stall(tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ class FollowedJob:
         emitted: list[Signal] = []
         for assigned, result in self.folding.answered():
             emitted.append(result.signal(NODE, assigned.attempt, self._keep_rows))
+            if result.kind != "failed":
+                emitted += self.workers.done(result.worker, result.mini_batch)
             if result.spent:
                 tokens, nano_usd = result.spent
                 spend = (result.mini_batch, assigned.attempt, tokens, nano_usd)

@@ -9,7 +9,11 @@ from ...engine.node.worker_failure import failure_of
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Failure, Signal
 from ...runs.journal.events import WorkerSample
+from ...worker import status_page
 from .result_reader import STATUS, WORKERS, read_object
+
+_WAITING = {"phase": status_page.PHASES[status_page.WAITING], "mini_batch": -1}
+"""The activity of a worker between two mini-batches."""
 
 _SAMPLED_WORKERS = 100
 """The activity of at most so many workers is read."""
@@ -31,6 +35,8 @@ class JobWorkers:
         self._ready: dict[str, str] = {}
         self._read: set[str] = set()
         self._samples: dict[str, WorkerSample] = {}
+        #: the mini-batches that each worker has done
+        self._done: dict[str, set[int]] = {}
         #: the first failure of an ``init()``
         self.failure: Failure | None = None
 
@@ -77,7 +83,17 @@ class JobWorkers:
         node, status = self._ready.get(worker), read_object(content)
         if node is None or not status:
             return []
+        if status.get("mini_batch") in self._done.get(worker, ()):  # it is older than the result
+            status = _WAITING
         return self._sample(node, worker, status)
+
+    def done(self, worker: str, mini_batch: int) -> list[Signal]:
+        """Return the signal that a worker is not in a mini-batch any more, if it was shown there."""
+        self._done.setdefault(worker, set()).add(mini_batch)
+        node, last = self._ready.get(worker), self._samples.get(worker)
+        if node is None or last is None or last[2] != mini_batch:
+            return []
+        return self._sample(node, worker, _WAITING)
 
     def _sample(self, node: str, worker: str, status: Mapping[str, Any]) -> list[Signal]:
         phase, mini_batch = str(status.get("phase", "")), int(status.get("mini_batch", -1))

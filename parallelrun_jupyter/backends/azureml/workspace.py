@@ -90,6 +90,8 @@ class DriverCredential:
     def __init__(self, tokens: Mapping[str, Mapping[str, Any]]) -> None:
         self._tokens = {_resource_of(scope): token for scope, token in tokens.items()}
         self._default: Any = None
+        #: tokens of ``DefaultAzureCredential``, which starts ``az`` for each one
+        self._renewed: dict[str, Any] = {}
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """Return a token for a scope.
@@ -105,12 +107,17 @@ class DriverCredential:
             return kind(given["token"], given["expires_on"])
         if self._default is None:
             self._default = importlib.import_module("azure.identity").DefaultAzureCredential()
+        kept = self._renewed.get(" ".join(scopes)) if not options.get("claims") else None
+        if kept is not None and kept.expires_on > time.time() + _SPARE_S:
+            return kept
         try:
-            return self._default.get_token(*scopes, **options)
+            token = self._default.get_token(*scopes, **options)
         except _core().ClientAuthenticationError as error:
             had = "the token of the notebook's credential has expired; " if given else ""
             text = f"{had}{_first_line(error).rstrip('.')}"
             raise CredentialError(text) from error
+        self._renewed[" ".join(scopes)] = token
+        return token
 
 
 def _resource_of(scope: str) -> str:

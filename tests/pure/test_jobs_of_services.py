@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,23 +91,23 @@ def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_worker_is_not_shown_in_a_mini_batch_that_it_has_done() -> None:
-    workers = JobWorkers(lambda: 9000)
+def test_a_status_that_is_older_than_the_result_is_no_slow_mini_batch() -> None:
+    times = iter((9000, 9500, 12_000, 14_000, 20_000))
+    workers = JobWorkers(lambda: next(times))
     started = {"worker": "vm-1", "node": "vm", "pid": 1, "init_ms": 5, "run_line": ""}
     workers.started("workers/vm-1.json", json.dumps(started).encode(), is_final=False)
 
-    def shown(mini_batch: int) -> list[tuple[str, int]]:
+    def shown(mini_batch: int) -> list[Any]:
         status = json.dumps({"phase": "running", "mini_batch": mini_batch, "since_s": 1}).encode()
         emitted = workers.sampled("status/vm-1.json", status)
-        return [sample[1:3] for one in emitted for sample in one.workers]  # type: ignore[union-attr]
+        return [sample for one in emitted for sample in one.workers]  # type: ignore[union-attr]
 
-    assert shown(3) == [("running", 3)]
-    [signal] = workers.done("vm-1", 3)
-    assert signal == signals.WorkersSampled("vm", (("vm-1", "waiting", -1, 9000),))
-    assert shown(3) == []  # a status that is older than the result
-    assert workers.done("vm-1", 4) == []
-    assert shown(4) == []
-    assert shown(5) == [("running", 5)]
+    assert shown(3) == [("vm-1", "running", 3, 8000)]
+    workers.done("vm-1", 4)
+    assert shown(4) == [("vm-1", "running", 4, 9500)]  # since its end: it is in the next one
+    assert shown(5) == [("vm-1", "running", 5, 13_000)]
+    assert workers.idle() == [signals.WorkersSampled("vm", (("vm-1", "waiting", -1, 20_000),))]
+    assert workers.idle() == []
 
 
 def test_a_queue_is_no_stall(tmp_path: Path) -> None:

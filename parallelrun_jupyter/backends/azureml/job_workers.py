@@ -35,8 +35,8 @@ class JobWorkers:
         self._ready: dict[str, str] = {}
         self._read: set[str] = set()
         self._samples: dict[str, WorkerSample] = {}
-        #: the mini-batches that each worker has done
-        self._done: dict[str, set[int]] = {}
+        #: when each worker has done its mini-batches
+        self._done: dict[str, dict[int, int]] = {}
         #: the first failure of an ``init()``
         self.failure: Failure | None = None
 
@@ -83,17 +83,19 @@ class JobWorkers:
         node, status = self._ready.get(worker), read_object(content)
         if node is None or not status:
             return []
-        if status.get("mini_batch") in self._done.get(worker, ()):  # it is older than the result
-            status = _WAITING
         return self._sample(node, worker, status)
 
-    def done(self, worker: str, mini_batch: int) -> list[Signal]:
-        """Return the signal that a worker is not in a mini-batch any more, if it was shown there."""
-        self._done.setdefault(worker, set()).add(mini_batch)
-        node, last = self._ready.get(worker), self._samples.get(worker)
-        if node is None or last is None or last[2] != mini_batch:
-            return []
-        return self._sample(node, worker, _WAITING)
+    def done(self, worker: str, mini_batch: int) -> None:
+        """Note that a worker has done a mini-batch: a status that still names it is older."""
+        self._done.setdefault(worker, {})[mini_batch] = int(self._now_ms())
+
+    def idle(self) -> list[Signal]:
+        """Return the signals that no worker is in a mini-batch: all are answered."""
+        emitted: list[Signal] = []
+        for worker, node in self._ready.items():
+            if self._samples.get(worker, (worker, "", -1))[2] >= 0:
+                emitted += self._sample(node, worker, _WAITING)
+        return emitted
 
     def _sample(self, node: str, worker: str, status: Mapping[str, Any]) -> list[Signal]:
         phase, mini_batch = str(status.get("phase", "")), int(status.get("mini_batch", -1))
@@ -102,6 +104,7 @@ class JobWorkers:
             return []
         # The clocks of the job's nodes may differ from the driver's.
         since_ms = int(self._now_ms() - 1000 * float(status.get("since_s", 0.0)))
+        since_ms = self._done.get(worker, {}).get(mini_batch, since_ms)  # it is in the next one
         self._samples[worker] = sample = (worker, phase, mini_batch, since_ms)
         return [signals.WorkersSampled(node, (sample,))]
 

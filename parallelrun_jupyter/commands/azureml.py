@@ -42,7 +42,8 @@ def add_azureml_commands(commands: Any) -> None:
     listing.set_defaults(parser=listing, command=_list)
     for name, command, text in (
         ("watch", _watch, "watch a job until it ends"),
-        ("cancel", _cancel, "cancel a job and its running step"),
+        ("cancel", _cancel, "cancel a job and its running steps"),
+        ("resume", _resume, "continue a job that lost its driver, and watch it"),
     ):
         parser = kinds.add_parser(name, help=text)
         parser.add_argument("job", metavar="JOB", help="Id of the job.")
@@ -262,6 +263,17 @@ def _end(job: DeploymentRun | JobRun) -> int:
 
 def _cancel(options: argparse.Namespace) -> int:
     job = _job(options)
+    state = job.state()
+    if state.is_final and state.state != "Interrupted":
+        print(f"job {job.run_id} has ended: {state.state}")
+        return 0
     job.cancel()
     print(f"canceling job {job.run_id}")
     return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    job = _job(options)
+    job.resume()
+    print(f"job {job.run_id}; Ctrl-C stops watching, not the job", flush=True)
+    return _end(job)

@@ -41,6 +41,8 @@ _TERMINATE_S = 10.0
 
 _POLL_S = 0.05
 _REASON_LINES = 30
+_REASON_BYTES = 1 << 18
+"""The end of a log in which the reason is looked for: a script may write gigabytes."""
 _INTEGER_SETTINGS = {
     "node_count", "process_count_per_node", "run_invocation_timeout", "run_max_try",
     "error_threshold", "allowed_failed_count",
@@ -141,7 +143,7 @@ class ScriptStep:
 
     def _log_tail(self) -> str:
         """Return the end of the log, from the last traceback if there is one."""
-        rows = self._log.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+        rows = _end_of(self._log).replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
         states = [last_state(row) if b"\r" in row else row for row in rows]
         lines = [state.decode("utf-8", "replace") for state in states]
         starts = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
@@ -164,6 +166,12 @@ class ScriptStep:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             pass  # all processes of the group have ended
+
+
+def _end_of(log: Path) -> bytes:
+    with open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _REASON_BYTES))
+        return file.read()
 
 
 def start_parallel(

@@ -13,6 +13,9 @@ from ..errors import RunFolderError
 
 RECORD_SCHEMA = 2
 
+FOLLOWED = "azureml.foreign"
+"""The backend of a run that shows a job of others."""
+
 _Section = TypeVar("_Section")
 
 
@@ -304,6 +307,11 @@ class RunRecord:
     description: str = ""
     schema: int = RECORD_SCHEMA
     calls: RunCalls = field(default_factory=RunCalls)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the run shows a job of others."""
+        return self.placement.backend == FOLLOWED
 
     @property
     def has_variables(self) -> bool:

@@ -54,7 +54,8 @@ def progress_line(snapshot: Snapshot) -> str:
         total = f"{done:,} of {plural(snapshot['items'], 'item')}"
     else:
         total = f"{plural(done, 'item')} of {snapshot['items']:,} listed so far"
-    finished = snapshot["succeeded"] + snapshot["failed"]
+    known = snapshot["succeeded"] + snapshot["failed"]
+    finished = max(known, snapshot["mini_batches"] - snapshot["left"])  # or counted by a service
     parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
         parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")

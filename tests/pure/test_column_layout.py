@@ -216,6 +216,51 @@ def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
         open_path(tmp_path, "csv")
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    # what mltable 1.7.0 gives
+    [
+        ([("keep_columns", ["c", "a"])], {"a": [1, 4], "c": [3, 6]}),
+        ([("keep_columns", "c")], {"c": [3, 6]}),
+        ([("keep_columns", ["a", "b"]), ("drop_columns", "a")], {"b": [2, 5]}),
+        ([("drop_columns", "a"), ("keep_columns", ["a", "b"])], {"b": [2, 5]}),
+        ([("keep_columns", ["a", "b"]), ("keep_columns", ["b", "c"])], {"b": [2, 5]}),
+    ],
+)
+def test_columns_of_an_mltable_are_kept(
+    tmp_path: Path, form: str, steps: list[tuple[str, Any]], expected: dict[str, list[int]]
+) -> None:
+    frame = pd.DataFrame({"a": [1, 4], "b": [2, 5], "c": [3, 6]})
+    if form == "csv":
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        reader = "read_delimited: {delimiter: ',', header: all_files_same_headers}"
+    else:
+        frame.to_parquet(tmp_path / "x.parquet")
+        reader = "read_parquet"
+    lines = [f"- {name}: {json.dumps(columns)}" for name, columns in steps]
+    text = f"paths: [file: ./x.{form}]\ntransformations:\n- {reader}\n" + "\n".join(lines)
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
+    assert {name: list(found[name]) for name in found} == expected
+    assert list(found.columns) == list(expected)
+
+
+def test_a_column_to_keep_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("week,price\n1,2\n")
+    reader = "read_delimited: {delimiter: ',', header: all_files_same_headers}"
+    text = f"paths: [file: ./x.csv]\ntransformations:\n- {reader}\n- keep_columns: [wek]\n"
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    with pytest.raises(
+        InputError, match=r"the column 'wek' is to be kept.*Did you mean 'week'.*: week, price\.$"
+    ):
+        table.to_pandas_dataframe()
+
+
 def test_an_mltable_of_files_gives_their_paths(tmp_path: Path) -> None:
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / "x.wav").write_text("")

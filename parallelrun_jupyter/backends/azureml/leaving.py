@@ -1,4 +1,4 @@
-"""A run that goes on elsewhere: its job in Azure ML is canceled, since nobody would read its results."""
+"""A run that goes on elsewhere: its job in Azure ML is canceled."""
 
 from __future__ import annotations
 

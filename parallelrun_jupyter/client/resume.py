@@ -210,6 +210,26 @@ def _resume(
     ).after(earlier)
     secrets = {} if target is None else target.secrets()
     _launch(follower, request, script, {**variables, **secrets})
+    if target is not None:
+        _leave_azureml(folder, record, target, environ)
+
+
+def _leave_azureml(
+    folder: RunFolder, record: RunRecord, target: Compute, environ: Mapping[str, str]
+) -> None:
+    """Cancel the job of a run that leaves Azure ML, or its workspace; warn if that is not possible."""
+    before = record.placement
+    is_left = before.backend == AzureMLCompute.backend and (
+        target.backend != before.backend
+        or target.spec().get("workspace") != before.compute.get("workspace")
+    )
+    if not is_left:
+        return
+    from ..backends.azureml.leaving import leave_job
+
+    warning = leave_job(folder, before.compute, environ)
+    if warning:
+        warnings.warn(warning, stacklevel=5)
 
 
 def _launch(

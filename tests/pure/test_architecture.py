@@ -32,7 +32,7 @@ FLOORS = (
 
 EXCEPTION_EDGES = {
     "engine/driver.py",  # the driver's top: the journal has whatever it is
-    "backends/azureml/workspace.py",  # Azure's client, whose own packages may raise anything
+    "backends/azureml/azure_errors.py",  # Azure's client, whose own packages may raise anything
     "backends/dask/__init__.py",  # calls a cluster's class for the thread that waits for it
     "backends/dask/cluster.py",  # the cluster's own package, which may raise anything
     "client/by_value.py",  # the user's own objects, whose pickling may raise anything

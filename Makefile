@@ -5,6 +5,8 @@
 # make bench  the figures of the README
 # make peers  the same scripts under this project and under what people would use instead
 #
+# make site   the documentation as a site, in docs/_build/html
+#
 # Parts of `make test`, which GitHub's jobs run one by one: lint, types, pure, contract, docs
 # make coverage  lines and branches that tests/pure and tests/contract execute, with a minimum
 # make oldest    tests/pure and tests/contract with the oldest allowed versions of all dependencies
@@ -22,7 +24,7 @@ PROCESSES ?= 3
 # Some containers forbid Python to keep byte code; the many processes of the tests would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all demo test browser environments lint types pure contract docs coverage oldest dist hooks storm bench peers clean
+.PHONY: all demo test browser environments lint types pure contract docs site coverage oldest dist hooks storm bench peers clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.test
@@ -43,9 +45,13 @@ $(VENV)/.pure: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.
 	$(PIP) install --quiet --editable ".[pure]"
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
+	$(PIP) install --quiet --editable ".[docs,pure]"
+	touch $@ $(VENV)/.pure $(VENV)/.demo
+
 $(VENV)/.test: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[test]"
-	touch $@ $(VENV)/.pure $(VENV)/.demo
+	touch $@ $(VENV)/.docs $(VENV)/.pure $(VENV)/.demo
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
 	$(PIP) install --quiet --editable ".[bench]"
@@ -65,7 +71,7 @@ demo: $(VENV)/.demo
 # All rings in one run, whose processes each take the next file: first those of tests/real, which wait
 # for processes of their own, then the many short ones, which fill the end. Those that hold a stop-watch
 # to a page or a journal come last, alone.
-test: browser environments lint types tests/azurite/node_modules/.package-lock.json
+test: browser environments lint types site tests/azurite/node_modules/.package-lock.json
 	@status=0; set -x; \
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
 	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \
@@ -100,9 +106,13 @@ pure: $(VENV)/.pure
 contract: $(VENV)/.pure
 	$(BIN)/python -m pytest tests/contract
 
-docs: $(VENV)/.pure
+docs: $(VENV)/.docs site
 	$(BIN)/python -m pytest tests/pure/test_docs.py tests/pure/test_doc_pages.py \
-	    tests/pure/test_azureml_docs.py tests/pure/test_map.py
+	    tests/pure/test_reference_pages.py tests/pure/test_azureml_docs.py tests/pure/test_map.py
+
+# -E: a page with a warning is read again, so that a second try warns as well.
+site: $(VENV)/.docs
+	$(BIN)/python -m sphinx -qEW --keep-going -d docs/_build/doctrees docs docs/_build/html
 
 coverage: $(VENV)/.pure
 	$(BIN)/python -m pytest tests/pure tests/contract --cov --cov-report=term:skip-covered --cov-report=xml
@@ -133,5 +143,5 @@ peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks peers
 
 clean:
-	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules labextension/node_modules labextension/lib parallelrun_jupyter/labextension \
+	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules labextension/node_modules labextension/lib docs/_build parallelrun_jupyter/labextension \
 	    parallelrun_jupyter/views/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

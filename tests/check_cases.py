@@ -409,6 +409,8 @@ MISTAKES = {
     "header of a table": Mistake("table/MLTable", "all_files_same_headers", "same_headers", "Did you mean 'all_files_same_headers'?"),
     "type of a missing column": Mistake("table/MLTable", "columns: price", "columns: prize", "Did you mean 'price'?", severity="warning"),
     "datetime without formats": Mistake("table/MLTable", "column_type: float", "column_type: datetime", "without formats", severity="warning"),
+    "transformation that runs in Azure alone": Mistake("table/MLTable", "  - convert_column_types:", "  - take: 2\n  - convert_column_types:", "'take' is not supported. Supported are convert_column_types", at="take: 2", severity="warning"),
+    "option that runs in Azure alone": Mistake("table/MLTable", "delimiter:", "infer_column_types: false\n      delimiter:", "'infer_column_types' is not supported", at="read_delimited", severity="warning"),
     # batch deployments
     "missing model": Mistake("deployment.yml", "{path: ./model}", "{path: ./modl}", "does not exist"),
     "key of a deployment": Mistake("deployment.yml", "code_configuration:", "code_configration:", "Did you mean 'code_configuration'?"),

@@ -51,6 +51,8 @@ test('the job of a service has its state, its age and a link to its page', () =>
   const running = { ...job, status: 'Running', detail: '2 nodes' };
   assert.equal(shown({ job: running }), `Azure ML job digits-1: Running, 2 nodes for 5 s ${link}`);
   const ended = completed({ job: { ...job, status: 'Completed' } });
+  const canceled = { ...job, status: 'Canceled', detail: '' };
+  assert.equal(shown({ job: canceled }), `Azure ML job digits-1: Canceled ${link}`);
   assert.equal(shown(ended, 9), `Azure ML job digits-1: Completed ${link}`);
   const upload = {
     name: '',

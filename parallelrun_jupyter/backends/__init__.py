@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 
 from ..engine.node_pool import PoolFactory
 from ..errors import ConfigError
@@ -16,8 +17,20 @@ def find_backend(name: str) -> PoolFactory:
     ConfigError
         The backend is unknown.
     """
+    factory: PoolFactory = find_module(name).make_pool
+    return factory
+
+
+def find_module(name: str) -> ModuleType:
+    """Return the module of a backend, which has ``make_pool``, or ``make_driver`` for a driver of its own.
+
+    Raises
+    ------
+    ConfigError
+        The backend is unknown.
+    """
     try:
-        module = importlib.import_module(f".{name}", __name__)
+        return importlib.import_module(f".{name}", __name__)
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}.{name}":
             raise
@@ -26,5 +39,3 @@ def find_backend(name: str) -> PoolFactory:
             "not have."
         )
         raise ConfigError(msg) from error
-    factory: PoolFactory = module.make_pool
-    return factory

@@ -21,6 +21,7 @@ from ..engine.node.fork_server import CAN_FORK, ForkServerCache
 from .channel import ACCEPTED, ENDING, ENDING_WITH_IMPORTS, IDLE, is_readable
 
 if TYPE_CHECKING:
+    from ..backends.azureml.foreign.driver import ForeignDriver
     from ..runs.run_folder import RunFolder
 
 _STANDBY_S = 600.0
@@ -111,19 +112,24 @@ def _drive_all(
 def _drive(
     folder: RunFolder, fork_servers: ForkServerCache, requests: socket.socket | None
 ) -> bool:
-    from ..backends import find_backend
+    from ..backends import find_module
     from ..engine.driver import Driver
     from ..runs.resume_request import read_resume
 
     record = read_resume(folder).applied_to(folder.read_record())
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
-    make_pool = partial(find_backend(record.placement.backend), fork_servers=fork_servers)
+    backend = find_module(record.placement.backend)
 
     def announce() -> None:
         if requests is not None:
             _announce_ending(requests, with_imports=fork_servers.is_filled)
 
-    driver = Driver(folder, make_pool, on_end=announce)
+    driver: Driver | ForeignDriver
+    if hasattr(backend, "make_driver"):  # it drives one run, and announces nothing
+        driver = backend.make_driver(folder)
+    else:
+        make_pool = partial(backend.make_pool, fork_servers=fork_servers)
+        driver = Driver(folder, make_pool, on_end=announce)
     try:
         return driver.run()
     finally:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..config.azureml_compute import PREFIX
 from ..errors import ConfigError, ParallelRunError
 from ..runs import run_folder
 from ..runs.removal import remove_run
@@ -31,19 +32,38 @@ class KeptRun:
         self._follower = Follower(folder)
 
     @classmethod
-    def attach(cls, run_id: str) -> Self:
-        """Return the handle of an existing run.
+    def attach(cls, run_id: str, *, compute: object = None) -> Self:
+        """Return the handle of an existing run, or of a job of Azure ML.
 
         Parameters
         ----------
         run_id
-            The run's id, or the path of its folder.
+            The run's id, or the path of its folder. ``azureml:NAME`` is a job of Azure ML, of yours or of
+            others, and ``azureml:NAME/STEP`` one of its parallel steps: a run is made that shows it.
+        compute
+            For a job, an `AzureMLCompute` with its workspace and your credential. Default: the
+            ``config.json`` of the current directory or one above it.
 
         Raises
         ------
         RunNotFoundError
-            No run has that id; the message suggests the nearest one.
+            No run has that id; the message suggests the nearest one. Or the workspace has no such job.
+        ConfigError
+            The name of the job, its step or ``compute`` is wrong.
+        MissingExtraError
+            Azure's client is not installed.
+        RunFolderError
+            Azure ML does not answer, or refuses to show the job.
+        LaunchError
+            The driver that follows the job did not start.
         """
+        if isinstance(run_id, str) and run_id.startswith(PREFIX):
+            from .foreign_jobs import attach_job
+
+            return cls(attach_job(run_id, compute))
+        if compute is not None:
+            msg = f"compute is for jobs of Azure ML, such as 'azureml:NAME'; {run_id!r} is a run."
+            raise ConfigError(msg)
         return cls(run_folder.find(run_id))
 
     @classmethod

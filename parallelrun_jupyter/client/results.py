@@ -44,7 +44,13 @@ def read_frame(folder: RunFolder, record: RunRecord, snapshot: Snapshot) -> pd.D
         )
         raise OutputError(msg)
     output = snapshot["output"]
-    if not output:
+    if not output and record.is_followed:
+        warnings.warn(
+            f"run {folder.run_id} is {snapshot['state']}: the rows of a job of Azure ML of others are "
+            "downloaded when it has ended; there are none",
+            stacklevel=3,
+        )
+    elif not output:
         source = f", from {record.output.url}" if record.output.in_parts else ""
         warnings.warn(
             f"run {folder.run_id} is {snapshot['state']}: these are the rows of "

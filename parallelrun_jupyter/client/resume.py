@@ -47,6 +47,7 @@ from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
 from ..worker.function_script import KEYWORDS
 from ..worker.output.formats import OBJECTS
 from .call_changes import NAMES, changed_calls, check_budget
+from .foreign_jobs import follow
 from .function_calls import Functions, calling_script
 from .launcher import end_leftovers, launch
 from .script import Script
@@ -116,6 +117,9 @@ def resume_run(
     LaunchError
         The driver did not start.
     """
+    if follower.record.is_followed:
+        _follow_again(follower, compute, environ)
+        return
     limits = {}
     if error_threshold is not None:
         config = ParallelRunConfig(error_threshold=error_threshold)
@@ -138,6 +142,19 @@ def resume_run(
             changes=ResumeRequest(limits=limits, calls=calls),
             environ=environ,
         )
+
+
+def _follow_again(follower: Follower, compute: object, environ: Mapping[str, str]) -> None:
+    """Follow a job of others again, if this was interrupted; what has failed in it cannot run here."""
+    from ..backends.azureml.foreign import words
+
+    snapshot = follower.refresh()
+    run_id, job = follower.folder.run_id, str(follower.record.placement.compute["job"])
+    if snapshot["state"] != "Interrupted":
+        raise RunFolderError(words.not_resumed(run_id, job))
+    target = None if compute is None else as_compute(compute, environ)
+    follow(follower.folder, {} if target is None else target.secrets())
+    follower.refresh()
 
 
 def _resume(
@@ -193,6 +210,26 @@ def _resume(
     ).after(earlier)
     secrets = {} if target is None else target.secrets()
     _launch(follower, request, script, {**variables, **secrets})
+    if target is not None:
+        _leave_azureml(folder, record, target, environ)
+
+
+def _leave_azureml(
+    folder: RunFolder, record: RunRecord, target: Compute, environ: Mapping[str, str]
+) -> None:
+    """Cancel the job of a run that leaves Azure ML, or its workspace; warn if that is not possible."""
+    before = record.placement
+    is_left = before.backend == AzureMLCompute.backend and (
+        target.backend != before.backend
+        or target.spec().get("workspace") != before.compute.get("workspace")
+    )
+    if not is_left:
+        return
+    from ..backends.azureml.leaving import leave_job
+
+    warning = leave_job(folder, before.compute, environ)
+    if warning:
+        warnings.warn(warning, stacklevel=5)
 
 
 def _launch(

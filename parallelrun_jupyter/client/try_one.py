@@ -198,6 +198,12 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
                     return line
     except FileNotFoundError:
         pass  # nothing is planned yet
+    if folder.read_record().is_followed:
+        msg = (
+            f"run {folder.run_id} shows a job of Azure ML of others: its script and inputs are not here, so "
+            "no mini-batch can be run here."
+        )
+        raise InputError(msg, folder.run_id, remedy=[Remedy.FAILURES])
     msg = (
         f"run {folder.run_id} has no mini-batch {mini_batch!r}; they are numbered from 0 to "
         f"{max(0, count - 1):,}."

@@ -42,11 +42,16 @@ def add_azureml_commands(commands: Any) -> None:
     listing.set_defaults(parser=listing, command=_list)
     for name, command, text in (
         ("watch", _watch, "watch a job until it ends"),
-        ("cancel", _cancel, "cancel a job and its running step"),
+        ("cancel", _cancel, "cancel a job and its running steps"),
+        ("resume", _resume, "continue a job that lost its driver, and watch it"),
     ):
         parser = kinds.add_parser(name, help=text)
-        parser.add_argument("job", metavar="JOB", help="Id of the job.")
+        _add_job(parser)
         parser.set_defaults(parser=parser, command=command)
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="Id of the job.")
 
 
 def _add_migrate(commands: Any) -> None:
@@ -167,7 +172,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def start_in_notebook(words: list[str], names: dict[str, Any]) -> None:
-    """Run ``%parallelrun azureml run FILE`` or ``... invoke FILE``: start it, bind it, and show it.
+    """Run a command of ``%parallelrun azureml``: ``run`` and ``invoke`` start, bind and show a job.
+
+    The others take the id of a job, or the variable of one.
 
     Parameters
     ----------
@@ -182,23 +189,48 @@ def start_in_notebook(words: list[str], names: dict[str, Any]) -> None:
         The command is unknown, or the file has mistakes.
     """
     command = words[0] if words else ""
-    if command not in {"run", "invoke"}:
-        msg = (
-            f"unknown command {' '.join(words)!r}; write %parallelrun azureml run FILE, or "
-            "%parallelrun azureml invoke FILE --input FOLDER."
-        )
-        raise ConfigError(msg)
-    is_run = command == "run"
     parser = OptionParser(
         prog=f"%parallelrun azureml {command}", add_help=False, allow_abbrev=False
     )
+    match command:
+        case "run" | "invoke":
+            _start_and_bind(command, parser, words[1:], names)
+        case "list":
+            _list(parser.parse_args(words[1:]))
+        case "watch" | "cancel" | "resume":
+            _add_job(parser)
+            _continue_in_notebook(command, parser.parse_args(words[1:]), names)
+        case _:
+            msg = (
+                f"unknown command {' '.join(words)!r}; write %parallelrun azureml run FILE, "
+                "%parallelrun azureml invoke FILE --input FOLDER, %parallelrun azureml list, or "
+                "%parallelrun azureml watch | cancel | resume JOB."
+            )
+            raise ConfigError(msg)
+
+
+def _continue_in_notebook(command: str, options: argparse.Namespace, names: dict[str, Any]) -> None:
+    options.job = getattr(names.get(options.job), "run_id", options.job)
+    if command == "cancel":
+        _cancel(options)
+        return
+    job = _job(options)
+    if command == "resume":
+        job.resume()
+    _show(job)
+
+
+def _start_and_bind(
+    command: str, parser: OptionParser, words: list[str], names: dict[str, Any]
+) -> None:
+    is_run = command == "run"
     (_add_run_options if is_run else _add_invoke_options)(parser)
     default = "job" if is_run else "run"
     parser.add_argument(
         "--as", dest="variable", metavar="NAME", default=default,
         help=f"Variable that receives the run. Default: {default}.",
     )  # fmt: skip
-    options = parser.parse_args(words[1:])
+    options = parser.parse_args(words)
     if not options.variable.isidentifier():
         msg = f"--as is {options.variable!r}; expected the name of a variable, such as {default!r}."
         raise ConfigError(msg)
@@ -262,6 +294,17 @@ def _end(job: DeploymentRun | JobRun) -> int:
 
 def _cancel(options: argparse.Namespace) -> int:
     job = _job(options)
+    state = job.state()
+    if state.is_final and state.state != "Interrupted":
+        print(f"job {job.run_id} has ended: {state.state}")
+        return 0
     job.cancel()
     print(f"canceling job {job.run_id}")
     return 0
+
+
+def _resume(options: argparse.Namespace) -> int:
+    job = _job(options)
+    job.resume()
+    print(f"job {job.run_id}; Ctrl-C stops watching, not the job", flush=True)
+    return _end(job)

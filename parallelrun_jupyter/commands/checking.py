@@ -20,15 +20,20 @@ def add_check(commands: Any) -> None:
         description="Print FILE:LINE:COLUMN, what is wrong and what to do, for each mistake. The exit "
         "status is 1 if there is an error; warnings alone do not change it.",
     )
-    check.add_argument(
+    add_check_options(check)
+    check.set_defaults(parser=check, command=check_files)
+
+
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check``."""
+    parser.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
         help="A pipeline job, component or batch deployment (.yml), an entry script (.py), a notebook "
         "(.ipynb), or an MLTable file or its folder.",
     )
-    check.add_argument("--json", action="store_true", help="Print a JSON object per mistake.")
-    check.set_defaults(parser=check, command=check_files)
+    parser.add_argument("--json", action="store_true", help="Print a JSON object per mistake.")
 
 
 def check_files(options: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ from .cell import (
     with_comments_below,
     words_of,
 )
+from .checking import add_check_options, check_files
 from .housekeeping import add_config_options, add_prune_options, configure, prune
 from .options import (
     OptionParser,
@@ -75,6 +76,7 @@ _COMMANDS = (
     "prune",
     "config",
     "azureml",
+    "check",
 )
 _IPYTHON_NAMES = {"In", "Out"}
 _EXAMPLES = """
@@ -108,6 +110,8 @@ Then, in other cells:
     %parallelrun config max-size 20GB    keeps the runs under this size
     %parallelrun azureml run pipeline.yml [--input data=PATH] [--set NAME=VALUE]    a job of Azure ML v2
     %parallelrun azureml invoke deployment.yml --input FOLDER [--output DIR]    a batch deployment
+    %parallelrun azureml list | watch JOB | cancel JOB | resume JOB
+    %parallelrun check pipeline.yml    finds mistakes before it runs
 """
 
 
@@ -243,8 +247,8 @@ class ParallelRunMagics(Magics):
                 self._try(words)
             case "compare":
                 self._compare(words)
-            case "prune" | "config":
-                _keep_order(command, words)
+            case "prune" | "config" | "check":
+                _as_in_terminal(command, words)
             case "azureml":
                 start_in_notebook(words, self._names())
             case _:
@@ -363,9 +367,12 @@ def _is_data(name: str, value: object) -> bool:
     }
 
 
-def _keep_order(command: str, words: list[str]) -> None:
+def _as_in_terminal(command: str, words: list[str]) -> None:
     parser = _line_parser(command)
-    if command == "prune":
+    if command == "check":
+        add_check_options(parser)
+        check_files(parser.parse_args(words))
+    elif command == "prune":
         add_prune_options(parser)
         prune(parser.parse_args(words))
     else:

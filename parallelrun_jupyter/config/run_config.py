@@ -46,20 +46,21 @@ class ParallelRunConfig(HasTraits):
     ``parallelrun run`` (with dashes), and keys of the YAML form. A value is checked when it is
     assigned.
 
+    Raises
+    ------
+    ConfigError
+        A value is out of range, or a name is not a field. It is a ``ValueError``.
+
     Examples
     --------
     >>> config = ParallelRunConfig(entry_script="score.py", mini_batch_size=5, error_threshold=10)
     >>> config.run_max_try
     3
-
-    Raises
-    ------
-    ConfigError
-        A value is out of range, or a name is not a field. It is a ``ValueError``.
     """
 
-    # Not a setting: what starts a run knows whether an item may give several rows.
+    # Not settings: what starts a run knows whether an item may give several rows, and the user's API.
     warns_of_extra_rows = True
+    api = ""
 
     entry_script = ScriptSetting(
         None,
@@ -357,5 +358,5 @@ def _parameters() -> str:
 
 
 ParallelRunConfig.__doc__ = inspect.cleandoc(ParallelRunConfig.__doc__ or "").replace(
-    "Examples\n", f"{_parameters()}\n\nExamples\n", 1
+    "Raises\n", f"{_parameters()}\n\nRaises\n", 1
 )

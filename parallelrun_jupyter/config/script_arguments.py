@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 _ACTIONS = ("store", "store_true", "store_false", "store_const", "append", "append_const", "count", "extend")  # fmt: skip
 _OPTIONS = ("nargs", "action", "required", "dest", "const")
-_UNCHECKED = ("type", "help", "default", "metavar", "choices")
+_UNCHECKED = ("help", "default", "metavar", "choices")
+_NUMBERS: dict[str, type[int | float]] = {"int": int, "float": float}
+_NOT_KNOWN = ("...", "{", "$")
+"""Marks of a text that stands for a value of the run."""
+
 _PARSES = ("parse_args", "parse_known_args")
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -70,7 +74,7 @@ def wrong_arguments(
     if call is None or not isinstance(call.func, ast.Attribute):
         return None
     try:
-        parser = _parser(made, definitions)
+        parser = _parser(made, definitions, _plain_names(tree))
     except (ValueError, TypeError, argparse.ArgumentError):
         return None
     try:
@@ -87,8 +91,33 @@ class _Parser(argparse.ArgumentParser):
         raise _ArgumentError(message)
 
 
-def _parser(made: ast.Call, definitions: Sequence[ast.Call]) -> _Parser:
-    """Return a parser of the same options.
+def _plain_names(tree: ast.Module) -> set[str]:
+    """Return those of ``int`` and ``float`` that the script does not define itself."""
+    given = {
+        getattr(node, "asname", None) or getattr(node, "name", None) or getattr(node, "arg", "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.alias | ast.arg | _FUNCTIONS | ast.ClassDef)
+    }
+    given |= {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+    }
+    return set() if "*" in given else _NUMBERS.keys() - given
+
+
+def _number_type(name: str) -> Callable[[str], object]:
+    """Return the conversion of an option, which accepts a text that stands for another."""
+
+    def convert(text: str) -> object:
+        return text if any(mark in text for mark in _NOT_KNOWN) else _NUMBERS[name](text)
+
+    convert.__name__ = name  # argparse says "invalid int value"
+    return convert
+
+
+def _parser(made: ast.Call, definitions: Sequence[ast.Call], plain_names: set[str]) -> _Parser:
+    """Return a parser of the same options, which converts to the types among ``plain_names``.
 
     Raises
     ------
@@ -105,6 +134,9 @@ def _parser(made: ast.Call, definitions: Sequence[ast.Call]) -> _Parser:
         for keyword in call.keywords:
             if keyword.arg in _OPTIONS:
                 settings[keyword.arg] = ast.literal_eval(keyword.value)
+            elif keyword.arg == "type":
+                if isinstance(keyword.value, ast.Name) and keyword.value.id in plain_names:
+                    settings["type"] = _number_type(keyword.value.id)
             elif keyword.arg not in _UNCHECKED:
                 raise ValueError(keyword.arg)
         if settings.get("action", "store") not in _ACTIONS:

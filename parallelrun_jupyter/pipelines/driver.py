@@ -278,8 +278,9 @@ class PipelineDriver:
         run_id = new_run_id(self._clock(), self._rng)
         self._write(StepSubmitting(self._clock(), step.key, run_id, outputs))
         return start_parallel(
-            step, bindings, script=script, python=python, variables=variables, run_id=run_id
-        )
+            step, bindings, script=script, python=python, variables=variables, run_id=run_id,
+            api=self._record.api,
+        )  # fmt: skip
 
     def _write_started(
         self, step: StepRecord, step_run_id: str, run_id: str, outputs: dict[str, str]

@@ -157,6 +157,11 @@ class PipelineRecord:
     outputs: dict[str, list[str]] = field(default_factory=dict)
     steps_at_a_time: int = 0
 
+    @property
+    def noun(self) -> str:
+        """What the user's API calls a pipeline that was submitted."""
+        return "pipeline run" if self.api == "v1" else "job"
+
     def step(self, key: str) -> StepRecord:
         """Return the step with a key."""
         return next(step for step in self.steps if step.key == key)

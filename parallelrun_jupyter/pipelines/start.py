@@ -86,9 +86,14 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     record = folder.read_record()
     state = folder.read_state(record.created_at)
     if state.state != "Interrupted":
+        again = (
+            "Submit the pipeline again: steps with allow_reuse are not run again."
+            if record.api == "v1"
+            else "Run its file again: unchanged steps that completed are not run again."
+        )
         msg = (
-            f"pipeline run {folder.run_id} is {state.state}; only one that lost its driver can be "
-            "resumed. Submit the pipeline again: steps with allow_reuse are not run again."
+            f"{record.noun} {folder.run_id} is {state.state}; only one that lost its driver can be "
+            f"resumed. {again}"
         )
         raise RunFolderError(msg)
     secrets = {
@@ -97,7 +102,7 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     missing = sorted(secrets - os.environ.keys())
     if missing:
         msg = (
-            f"pipeline run {folder.run_id} was submitted with the environment variable "
+            f"{record.noun} {folder.run_id} was submitted with the environment variable "
             f"{missing[0]}, whose value is not stored on disk. Set it first: "
             f"os.environ[{missing[0]!r}] = ..."
         )
@@ -107,7 +112,7 @@ def resume_pipeline(folder: PipelineFolder) -> None:
     while folder.read_state(record.created_at).state == "Interrupted":
         if time.monotonic() > until:
             log = text_from(folder.driver_log, 0)[-1000:].strip()
-            msg = f"the driver did not resume pipeline run {folder.run_id}: {log}"
+            msg = f"the driver did not resume {record.noun} {folder.run_id}: {log}"
             raise LaunchError(msg)
         time.sleep(_POLL_S)
 

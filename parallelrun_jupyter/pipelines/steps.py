@@ -30,6 +30,7 @@ from ..runs.run_folder import find, runs_folder
 from ..runs.snapshot.follower import Follower
 from .bindings import Bindings
 from .folder import StepRecord, is_staged
+from .step_log import StepLog
 
 LEGACY_PANDAS_VARIABLES = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """Makes pandas 3 read texts as objects, as pandas 1 and 2 do, for which most scripts were written."""
@@ -41,6 +42,8 @@ _TERMINATE_S = 10.0
 
 _POLL_S = 0.05
 _REASON_LINES = 30
+_REASON_BYTES = 1 << 18
+"""The end of a log in which the reason is looked for: a script may write gigabytes."""
 _INTEGER_SETTINGS = {
     "node_count", "process_count_per_node", "run_invocation_timeout", "run_max_try",
     "error_threshold", "allowed_failed_count",
@@ -113,16 +116,19 @@ class ScriptStep:
         self._log = log
         self._mode = mode
         self._is_canceled = False
-        with open(log, "ab") as file:
+        self._output = StepLog(log)
+        try:
             self._process = subprocess.Popen(
                 [python, str(WORKER_FOLDER), mode, str(os.getpid()), *words],
                 stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
+                stdout=self._output.descriptor,
+                stderr=self._output.descriptor,
                 cwd=cwd,
                 env={**environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
+        finally:
+            self._output.close_descriptor()
 
     def poll(self) -> tuple[str, str] | None:
         """Return the final state and the reason, or None while the script is running."""
@@ -130,6 +136,7 @@ class ScriptStep:
         if status is None:
             return None
         self._signal(signal.SIGKILL)  # processes that the script left running
+        self._output.finish()
         if self._is_canceled:
             return "Canceled", "cancel was requested"
         if status == 0:
@@ -141,7 +148,7 @@ class ScriptStep:
 
     def _log_tail(self) -> str:
         """Return the end of the log, from the last traceback if there is one."""
-        rows = self._log.read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+        rows = _end_of(self._log).replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
         states = [last_state(row) if b"\r" in row else row for row in rows]
         lines = [state.decode("utf-8", "replace") for state in states]
         starts = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
@@ -166,6 +173,12 @@ class ScriptStep:
             pass  # all processes of the group have ended
 
 
+def _end_of(log: Path) -> bytes:
+    with open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _REASON_BYTES))
+        return file.read()
+
+
 def start_parallel(
     step: StepRecord,
     bindings: Bindings,
@@ -174,8 +187,11 @@ def start_parallel(
     python: str,
     variables: dict[str, str],
     run_id: str,
+    api: str,
 ) -> ParallelStep:
     """Submit the run of a step over mini-batches, under an id that is in the pipeline's journal.
+
+    Its messages name the settings as ``api`` does.
 
     Raises
     ------
@@ -201,6 +217,7 @@ def start_parallel(
         compute_target=step.compute or None,
         **settings,
     )
+    config.api = api
     native_step = ParallelRunStep(
         step.name,
         config,

@@ -12,10 +12,11 @@ from ..notebook.display import Place, kernel_place
 from ..notebook.feed import settle
 from ..notebook.run_details import CellOutput
 from ..runs.journal.pipelines import FINAL_STEP_STATES, PipelineState, StepState
-from ..runs.logs.reader import text_from
+from ..runs.logs.reader import LOG_PIECE_BYTES, bytes_from
 from ..runs.run_folder import find
 from ..runs.snapshot.follower import Follower
 from ..views.text import LinePrinter
+from ..worker.log_limit import KEPT_BYTES
 from .folder import PipelineFolder, PipelineRecord
 from .rendering import pipeline_bundle, status_word, step_placeholder
 
@@ -23,6 +24,8 @@ _CONSOLE_POLL_S = 0.2
 _VIEW_POLL_S = 0.5
 _REFRESH_S = 5.0
 _FINAL_DRAW_S = 2.0
+_PRINTED_BYTES = 1 << 20
+"""The most of a step's log that is printed at once, so that one with much output holds up no other."""
 
 
 class _ExistingPlace(Place):
@@ -147,14 +150,13 @@ class _Console:
     def _print_step(self, name: str, key: str, state: StepState) -> None:
         before = self._printed_states.get(key)
         status = f"StepRun( {name} ) Status: {status_word(self._record, state.state)}"
-        if before is None and state.state != "Skipped":
-            print(f"\nStepRunId: {state.step_run_id}\n{status}")
-            for note in state.notes:
-                print(f"StepRun( {name} ) note: {note}")
-        is_end = before not in {None, state.state} and state.state in FINAL_STEP_STATES
+        is_end = before != state.state and state.state in FINAL_STEP_STATES
+        if before is None:
+            is_end = is_end and state.state != "Skipped"
+            self._print_first(name, "" if is_end else status, state)
         if before not in {None, state.state} and not is_end:
             print(status)
-        if before != state.state and not is_end:
+        if before is None or (before != state.state and not is_end):
             self._speaker = key
         if state.is_reused:
             if before is None:
@@ -162,13 +164,21 @@ class _Console:
         elif state.run_id:
             self._print_progress(key, name, state.run_id)
         else:
-            self._print_log(key, name)
+            self._print_log(key, name, is_end=state.state in FINAL_STEP_STATES)
         if is_end:
             print(status)  # after its last lines
             self._speaker = key
         if state.state == "Failed" and before != "Failed":
             print(state.reason)
         self._printed_states[key] = state.state
+
+    def _print_first(self, name: str, status: str, state: StepState) -> None:
+        if state.state != "Skipped":
+            print(f"\nStepRunId: {state.step_run_id}\n{status}".rstrip())
+            for note in state.notes:
+                print(f"StepRun( {name} ) note: {note}")
+        elif self._record.api != "v1":
+            print(f"\n{status}: {state.reason}")
 
     def _say(self, key: str, name: str, text: str) -> None:
         """Print lines of a step, below its name if another step spoke last."""
@@ -177,14 +187,25 @@ class _Console:
             self._speaker = key
         print(text)
 
-    def _print_log(self, key: str, name: str) -> None:
-        """Print the new whole lines of a plain script's output."""
-        offset = self._log_offsets.get(key, 0)
-        text = text_from(self._folder.step(key) / "std_log.txt", offset)
-        whole = text[: text.rfind("\n") + 1]
-        if whole:
-            self._log_offsets[key] = offset + len(whole.encode())
-            self._say(key, name, whole.removesuffix("\n"))
+    def _print_log(self, key: str, name: str, *, is_end: bool) -> None:
+        """Print the new whole lines of a plain script's output; at its end, also the rest."""
+        path = self._folder.step(key) / "std_log.txt"
+        if path.exists() and path.stat().st_size < self._log_offsets.get(key, 0):
+            self._log_offsets[key] = KEPT_BYTES  # its middle was left out
+        until = self._log_offsets.get(key, 0) + _PRINTED_BYTES
+        while self._log_offsets.get(key, 0) < until:
+            offset = self._log_offsets.get(key, 0)
+            piece = bytes_from(path, offset)
+            is_full = len(piece) == LOG_PIECE_BYTES
+            whole = piece[: piece.rfind(b"\n") + 1]
+            if is_end or (is_full and not whole):
+                whole = whole if is_full and whole else piece
+            if not whole:
+                return
+            self._log_offsets[key] = offset + len(whole)
+            self._say(key, name, whole.decode("utf-8", "replace").removesuffix("\n"))
+        if is_end and bytes_from(path, self._log_offsets[key]):
+            self._say(key, name, f"the rest of the output is in {path}")
 
     def _print_progress(self, key: str, name: str, run_id: str) -> None:
         try:
@@ -230,7 +251,7 @@ def wait_until_ended(
     """
     console = _Console(folder, record, step) if show_output else None
     deadline = time.monotonic() + timeout_s
-    noun, variable = ("pipeline run", "pipeline_run") if record.api == "v1" else ("job", "job")
+    noun, variable = record.noun, record.noun.replace(" ", "_")
     try:
         while True:
             state = folder.read_state(record.created_at)

@@ -303,7 +303,8 @@ def find(run_id: str) -> RunFolder:
         if is_name and (pipelines_folder() / path.name / "pipeline.json").is_file():
             msg = (
                 f"{text} is a job with steps, not a run. 'parallelrun azureml watch {text}' shows its "
-                f"steps and their runs; 'parallelrun azureml cancel {text}' ends it."
+                f"steps and their runs; 'parallelrun azureml cancel {text}' ends it, 'parallelrun "
+                f"azureml resume {text}' continues it if its driver was lost."
             )
             raise RunNotFoundError(msg)
         ids = [folder.run_id for folder in list_runs()]

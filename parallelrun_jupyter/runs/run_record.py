@@ -13,6 +13,9 @@ from ..errors import RunFolderError
 
 RECORD_SCHEMA = 2
 
+FOLLOWED = "azureml.foreign"
+"""The backend of a run that shows a job of others."""
+
 _Section = TypeVar("_Section")
 
 
@@ -223,7 +226,8 @@ class Placement:
 class RunLimits:
     """The limits of `ParallelRunConfig`, by the same names; times are in seconds.
 
-    The defaults of the last five are those of runs recorded before they existed.
+    ``api`` is ``v2`` for a run of a job of SDK v2, whose names of the limits are then shown. The
+    defaults of the last six are those of runs recorded before they existed.
     """
 
     error_threshold: int = 0
@@ -239,6 +243,7 @@ class RunLimits:
     retry_on: list[str] = field(default_factory=list)
     no_retry_on: list[str] = field(default_factory=list)
     warns_of_extra_rows: bool = True
+    api: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +309,11 @@ class RunRecord:
     description: str = ""
     schema: int = RECORD_SCHEMA
     calls: RunCalls = field(default_factory=RunCalls)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the run shows a job of others."""
+        return self.placement.backend == FOLLOWED
 
     @property
     def has_variables(self) -> bool:

@@ -9,6 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from ..errors import RunNotFoundError
+from ..pipelines.cancellation import cancel_pipeline
 from ..pipelines.folder import PipelineFolder, find_pipeline
 from ..pipelines.rendering import pipeline_bundle, step_placeholder
 from ..runs.run_folder import find, pipelines_folder
@@ -60,6 +61,6 @@ class PipelineCancelHandler(RunsHandler):
     @authorized
     async def post(self, run_id: str) -> None:
         """Cancel the pipeline and its running step."""
-        await self.answer(lambda: _find(run_id).request("cancel"))
+        await self.answer(lambda: cancel_pipeline(_find(run_id)))
         self.set_status(202)
         self.finish("{}")

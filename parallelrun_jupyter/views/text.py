@@ -54,7 +54,8 @@ def progress_line(snapshot: Snapshot) -> str:
         total = f"{done:,} of {plural(snapshot['items'], 'item')}"
     else:
         total = f"{plural(done, 'item')} of {snapshot['items']:,} listed so far"
-    finished = snapshot["succeeded"] + snapshot["failed"]
+    known = snapshot["succeeded"] + snapshot["failed"]
+    finished = max(known, snapshot["mini_batches"] - snapshot["left"])  # or counted by a service
     parts = [total, f"{finished:,} of {plural(snapshot['mini_batches'], 'mini-batch')}"]
     if snapshot["items_failed"]:
         parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")
@@ -96,10 +97,18 @@ def trouble_lines(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def note_lines(snapshot: Snapshot) -> list[str]:
-    """Return the job of a service, the sources of rows that no call made, and the limit of a call's items."""
+_ENDED = ("Completed", "Failed", "Canceled")
+"""The states in which a job stays: how long says nothing."""
+
+
+def note_lines(snapshot: Snapshot, *, has_ages: bool = True) -> list[str]:
+    """Return the job of a service, the sources of rows that no call made, and the limit of a call's items.
+
+    Without ages, a line is the same until what it tells has changed.
+    """
     job = snapshot.get("job")  # missing in snapshots of older versions
-    lines = [job_line(job, is_final=snapshot["is_final"])] if job is not None else []
+    has_ages = has_ages and not snapshot["is_final"]
+    lines = [job_line(job, has_age=has_ages)] if job is not None else []
     reused = snapshot["reused"]
     if reused is not None:
         lines.append(reused_line(reused, snapshot["items"]))
@@ -110,7 +119,7 @@ def note_lines(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def job_line(job: Job, *, is_final: bool) -> str:
+def job_line(job: Job, *, has_age: bool) -> str:
     """Return the state of the job that a service runs: ``Azure ML job j1: Queued for 3:20``.
 
     The TypeScript module ``job`` has the same words.
@@ -119,9 +128,9 @@ def job_line(job: Job, *, is_final: bool) -> str:
     words = job["status"]
     if job["detail"]:
         words += f", {job['detail']}"
-    return (
-        f"{what}: {words}" if is_final else f"{what}: {words} for {format_duration(job['since_s'])}"
-    )
+    if has_age and job["status"] not in _ENDED:
+        words += f" for {format_duration(job['since_s'])}"
+    return f"{what}: {words}"
 
 
 def _copied_lines(snapshot: Snapshot) -> list[str]:
@@ -299,7 +308,8 @@ class LinePrinter:
 
     def lines(self, snapshot: Snapshot) -> list[str]:
         """Return the lines to print for a snapshot, often none."""
-        notes = [*note_lines(snapshot), *(f"! {plain(text)}" for text in snapshot["warnings"])]
+        ageless = note_lines(snapshot, has_ages=False)
+        notes = [*ageless, *(f"! {plain(text)}" for text in snapshot["warnings"])]
         later = [] if snapshot["is_final"] else _copied_lines(snapshot)  # the number still grows
         lines = [line for line in notes if line not in {*self._printed_notes, *later}]
         self._printed_notes.update(lines)

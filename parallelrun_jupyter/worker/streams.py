@@ -15,6 +15,8 @@ import sys
 import termios
 import time
 
+from .log_limit import LogLimit
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
@@ -49,6 +51,7 @@ class WorkerLog:
 
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._limit = LogLimit(path)
         self._tag = b"#-"
         #: whether each call has its own tag, as several are in flight
         self.is_divided = False
@@ -65,7 +68,7 @@ class WorkerLog:
     def write_lines(self, level: bytes, text: bytes, end: bytes = b"") -> None:
         """Append the lines of ``text``; its last line end may be missing."""
         try:
-            os.write(self.fd, tag_lines(level, self.tag, text, time.time(), end))
+            self._limit.add(os.write(self.fd, tag_lines(level, self.tag, text, time.time(), end)))
         except OSError:
             pass  # a full disk loses log lines, but does not fail the script that prints them
 

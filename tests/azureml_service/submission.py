@@ -23,6 +23,7 @@ def send_job(
     mini_batch_size: int = 5,
     mini_batch_error_threshold: int = -1,
     max_retries: int = 1,
+    timeout: int = 60,
     instance_count: int = 2,
     name: str = "",
 ) -> str:
@@ -38,7 +39,7 @@ def send_job(
         The folder of the input ``data``, which is divided.
     arguments
         ``program_arguments``.
-    mini_batch_size, mini_batch_error_threshold, max_retries, instance_count
+    mini_batch_size, mini_batch_error_threshold, max_retries, timeout, instance_count
         As in a job file.
     name
         Its name. Default: a new one.
@@ -49,7 +50,7 @@ def send_job(
     shared: dict[str, Any] = {
         "resources": {"instance_count": instance_count}, "max_concurrency_per_instance": 1,
         "input_data": "${{inputs.data}}", "mini_batch_error_threshold": mini_batch_error_threshold,
-        "retry_settings": {"max_retries": max_retries, "timeout": 60}, "logging_level": "INFO",
+        "retry_settings": {"max_retries": max_retries, "timeout": timeout}, "logging_level": "INFO",
         "task": {
             "type": "run_function", "code": _send_code(service, script.parent),
             "entry_script": script.name, "program_arguments": arguments,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
-from parallelrun_jupyter.backends.azureml import poller
+from parallelrun_jupyter.backends.azureml import leaving, poller
 from parallelrun_jupyter.backends.azureml.service import (
     CredentialError,
     JobNotFoundError,
@@ -190,6 +191,39 @@ def test_a_job_that_fails_early_can_go_on_here(service: FolderService, numbers: 
     expected = "".join(f"{k:03d}.txt\n" for k in range(60))
     assert Path(run.snapshot()["output"]).read_text() == expected
     assert len(service.requests("create")) == 1
+
+
+@pytest.mark.parametrize("can_cancel", [True, False])
+def test_a_run_that_goes_on_here_cancels_the_job_that_it_leaves(
+    service: FolderService, numbers: Path, monkeypatch: pytest.MonkeyPatch, can_cancel: bool
+) -> None:
+    def expired(verb: str, count: int) -> None:
+        if verb == "status" and count == 3:
+            raise CredentialError("the token has expired")
+
+    def refused(verb: str, count: int) -> None:
+        if verb == "cancel" and not can_cancel:
+            raise CredentialError(f"please sign in, {count}")
+
+    folder = new_run("slow.py", numbers, ["0.1"], mini_batch_size=3, process_count_per_node=1)
+    service.set_fate(Fate(queued_s=20))
+    run = drive(folder, lambda: Faulty(service, expired))
+    assert run.snapshot()["state"] == "Interrupted"
+    monkeypatch.setattr(leaving, "require_azure_ai_ml", lambda: None)
+    monkeypatch.setattr(leaving, "connect", lambda *_: Faulty(service, refused))
+    [name] = service.requests("create")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.resume(compute="local")
+    assert end_of(run) == "Completed"
+    expected = "".join(f"{k:03d}.txt\n" for k in range(60))
+    assert Path(run.snapshot()["output"]).read_text() == expected
+    assert service.requests("cancel") == ([name] if can_cancel else [])
+    said = [str(one.message) for one in caught if "Azure ML" in str(one.message)]
+    assert said == ([] if can_cancel else [
+        f"the job {name} may still run in Azure ML, and could not be canceled (please sign in, 0). Cancel "
+        f"it there, since the run goes on without it: az ml job cancel --name {name}"
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -448,8 +482,30 @@ def test_logs_are_fetched_when_somebody_looks_and_at_the_end(
         time.sleep(0.2)
     assert 0 < early < 15
     assert said() == 15
+    assert not any("parallelrun" in path.read_text() for path in folder.user_logs.glob("*.log"))
     workers = [e.worker for e in Run(folder).events(follow=False) if isinstance(e, WorkerReady)]
     assert {path.stem for path in folder.user_logs.glob("*.log")} == set(workers)
+
+
+@pytest.mark.parametrize("how", ["cancel", "interruption"])
+def test_logs_are_fetched_when_the_run_ends_early(
+    service: FolderService, numbers: Path, tmp_path: Path, how: str
+) -> None:
+    script = tmp_path / "says.py"
+    text = "import time\ndef run(paths):\n    print('says', len(paths), flush=True)\n"
+    script.write_text(text + "    time.sleep(0.3)\n    return paths\n")
+    if how == "interruption":
+        service.set_fate(Fate(ends_after=3))
+    folder = new_run(script, numbers, mini_batch_size=1, process_count_per_node=1)
+    if how == "cancel":
+        thread = request_soon(folder, "cancel")
+        drive(folder, lambda: service)
+        thread.join()
+    else:
+        drive(folder, lambda: service)
+    assert Run(folder).snapshot()["state"] == ("Canceled" if how == "cancel" else "Interrupted")
+    said = sum(path.read_text().count("says 1") for path in folder.user_logs.glob("*.log"))
+    assert said >= Run(folder).snapshot()["succeeded"] > 0
 
 
 def test_a_corrected_script_is_sent_anew(service: FolderService, numbers: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from parallelrun_jupyter import (
     name_compute,
     submit,
 )
+from parallelrun_jupyter.backends.azureml.workspace import DriverCredential
 from parallelrun_jupyter.config.azureml_compute import TOKENS_VARIABLE
 from parallelrun_jupyter.config.compute import as_compute, named_compute, node_counts
 from parallelrun_jupyter.errors import ConfigError, InputError, MissingExtraError
@@ -185,10 +187,18 @@ def started(workspace: Path, compute: Any = "azureml:cpu-cluster", **settings: A
         ({"environment_variables": {"MINE": "a ${{inputs.plan}}"}},
          "environment_variables['MINE'] is 'a ${{inputs.plan}}', which a job of Azure ML cannot express: a job "
          "replaces ${{ }} by a value of its own. Write the text to a file, and give that as a side input"),
-        ({"arguments": ["--table", "/etc/hostname"]},
-         "an argument is '/etc/hostname', which a job of Azure ML cannot express: the path is one of this "
-         "machine, and does not exist on its nodes. Give the file as a dataset, "
-         "arguments=[FileDataset('/etc/hostname')], which is uploaded."),
+        ({"arguments": ["--tables", "/etc"]},
+         "an argument is '/etc', which a job of Azure ML cannot express: the path is one of this "
+         "machine, and does not exist on its nodes. Give the folder as a dataset, "
+         "arguments=[FileDataset('/etc')], which is uploaded."),
+        ({"arguments": ["--table=/etc/hostname"]},
+         "an argument is '--table=/etc/hostname', which a job of Azure ML cannot express: the path is one of "
+         "this machine, and does not exist on its nodes. Give the option and its path as two arguments, "
+         "'--table' and '/etc/hostname'."),
+        ({"arguments": ["--api-key", "/etc/hostname"]},
+         "an argument is '/etc/hostname', which a job of Azure ML cannot express: it looks like a file with a "
+         "secret, and every reader of the workspace can see its files. Put the secret in the workspace's Key "
+         "Vault"),
     ],
 )  # fmt: skip
 def test_settings_that_a_job_cannot_express_are_refused_before_anything_is_written(
@@ -278,3 +288,22 @@ def test_a_datastore_of_azure_is_an_input_by_its_url() -> None:
     whole = job_input("input_1", FileDataset("az://public", storage_options=options).spec())
     assert whole.url == "wasbs://public@acct.blob.core.windows.net/"
     assert whole.relative("az://public/a/b.txt") == "a/b.txt"
+
+
+def test_tokens_of_the_default_credential_are_kept_until_they_are_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credential, asked = DriverCredential({}), list[str]()
+    ends = [time.time() + 60, time.time() + 3600]
+
+    class Default:
+        def get_token(self, *scopes: str, **_: object) -> SimpleNamespace:
+            asked.append(scopes[0])
+            return SimpleNamespace(token="t", expires_on=ends[min(len(asked), len(ends)) - 1])
+
+    monkeypatch.setattr(credential, "_default", Default())
+    for _ in range(4):
+        credential.get_token("https://a/.default")
+    assert asked == ["https://a/.default"] * 2  # the first token is too old
+    credential.get_token("https://b/.default")
+    assert len(asked) == 3

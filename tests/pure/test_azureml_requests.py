@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from parallelrun_jupyter.backends.azureml.azure_errors import translated
 from parallelrun_jupyter.backends.azureml.poller import Gone, Poller, Report
 from parallelrun_jupyter.backends.azureml.service import (
     CredentialError,
@@ -15,7 +16,7 @@ from parallelrun_jupyter.backends.azureml.service import (
     ServiceError,
     TransientError,
 )
-from parallelrun_jupyter.backends.azureml.workspace import Workspace, translated
+from parallelrun_jupyter.backends.azureml.workspace import Workspace
 
 requests = pytest.importorskip("requests")
 exceptions = pytest.importorskip("azure.core.exceptions")

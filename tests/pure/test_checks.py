@@ -239,11 +239,35 @@ def test_a_generated_pipeline_has_no_findings_until_a_name_is_wrong(
         assert {finding.place.line for finding in check(project / "made.yml")} == {number + 1}
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python no.py --k 1", "Add 'code: ./src', the folder with the script."),
+        ("python here.py", "Add 'code: .', the folder with the script."),
+        ("python /opt/no.py", ""),
+        ("echo 'print(1)' > no.py && python no.py", ""),
+        ("python -c 'print(1)'", ""),
+    ],
+)
+def test_a_script_of_a_command_without_code_is_named(
+    tmp_path: Path, command: str, expected: str
+) -> None:
+    (tmp_path / "here.py").write_text("print(1)\n")
+    step = {"type": "command", "command": command, "environment": "azureml:base:1"}
+    job = {"type": "pipeline", "jobs": {"only": step}}
+    (tmp_path / "job.yml").write_text(yaml.safe_dump(job))
+    messages = [finding.message for finding in check(tmp_path / "job.yml")]
+    script = command.split()[1]
+    start = f"the command runs '{script}', but the step has no code: it runs in an empty folder. "
+    assert messages == ([start + expected] if expected else [])
+
+
 # Arguments: the oracle is the script, run with them
 
 PARSERS = {
     "required": "p.add_argument('--model', required=True)\n",
     "position": "p.add_argument('path')\np.add_argument('--top', type=int)\n",
+    "number": "p.add_argument('--share', type=float, default='2.5')\n",
     "many": "p.add_argument('--names', nargs='+')\np.add_argument('-v', '--verbose', action='store_true')\n",
 }
 
@@ -252,7 +276,7 @@ PARSERS = {
 @pytest.mark.parametrize("method", ["parse_args", "parse_known_args"])
 @pytest.mark.parametrize("parser", list(PARSERS))
 @pytest.mark.parametrize(
-    "words", [[], ["--model", "x"], ["--mod=x"], ["x"], ["x", "--top", "3"], ["--names", "a", "b", "-v"], ["--names"], ["--no"]]
+    "words", [[], ["--model", "x"], ["--mod=x"], ["x"], ["x", "--top", "3"], ["x", "--top", "three"], ["x", "--top=3.5"], ["--share", "3.5"], ["--share", "much"], ["--names", "a", "b", "-v"], ["--names"], ["--no"]]
 )  # fmt: skip
 def test_arguments_are_refused_as_the_script_refuses_them(
     parser: str, method: str, options: str, words: list[str], monkeypatch: pytest.MonkeyPatch
@@ -283,6 +307,15 @@ def test_arguments_are_refused_as_the_script_refuses_them(
 )  # fmt: skip
 def test_a_parser_that_is_not_known_refuses_nothing(source: str) -> None:
     assert wrong_arguments(source, ["--whatever"]) is None
+
+
+@pytest.mark.parametrize("word", ["...", "{count}", "$COUNT", "1.5"])
+def test_a_number_that_is_not_known_is_not_refused(word: str) -> None:
+    head = "import argparse\np = argparse.ArgumentParser()\n"
+    source = f"{head}p.add_argument('--k', type=int)\np.parse_args()"
+    assert (wrong_arguments(source, ["--k", word]) is None) == (word != "1.5")
+    for own in ("from fractions import Fraction as int\n", "int = float\n", "from mine import *\n"):
+        assert wrong_arguments(own + source, ["--k", word]) is None
 
 
 # Modules

@@ -139,8 +139,8 @@ def test_columns_can_be_left_out_and_the_path_added(sales: Path) -> None:
         frame = frames_of(arranged, cut)[0][0]
         assert list(frame.columns) == ["Path", "week", "b", "m"]
         assert frame["Path"][0] == str(sales / "Store=2/dominicks/1990/06.csv")
-    wrong = table.with_layout(ColumnLayout(drops=("wek",)))
-    with pytest.raises(InputError, match="the column 'wek' is to be dropped.*Did you mean 'week'"):
+    wrong = table.with_layout(ColumnLayout(keeps=("wek",)))
+    with pytest.raises(InputError, match="the column 'wek' is to be kept.*Did you mean 'week'"):
         wrong.to_pandas_dataframe()
 
 
@@ -214,6 +214,68 @@ def test_a_folder_with_an_mltable_is_the_table_that_the_file_describes(
     assert open_path(tmp_path / "MLTable").spec() == table.spec()
     with pytest.raises(InputError, match="--format is 'csv', but '.*MLTable' describes the format"):
         open_path(tmp_path, "csv")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    # what mltable 1.7.0 gives
+    [
+        ([("keep_columns", ["c", "a"])], {"a": [1, 4], "c": [3, 6]}),
+        ([("keep_columns", "c")], {"c": [3, 6]}),
+        ([("keep_columns", ["a", "b"]), ("drop_columns", "a")], {"b": [2, 5]}),
+        ([("drop_columns", "a"), ("keep_columns", ["a", "b"])], {"b": [2, 5]}),
+        ([("keep_columns", ["a", "b"]), ("keep_columns", ["b", "c"])], {"b": [2, 5]}),
+        ([("drop_columns", ["zz", "b"])], {"a": [1, 4], "c": [3, 6]}),
+        ([("drop_columns", "zz")], {"a": [1, 4], "b": [2, 5], "c": [3, 6]}),
+    ],
+)
+def test_columns_of_an_mltable_are_kept(
+    tmp_path: Path, form: str, steps: list[tuple[str, Any]], expected: dict[str, list[int]]
+) -> None:
+    frame = pd.DataFrame({"a": [1, 4], "b": [2, 5], "c": [3, 6]})
+    if form == "csv":
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        reader = "read_delimited: {delimiter: ',', header: all_files_same_headers}"
+    else:
+        frame.to_parquet(tmp_path / "x.parquet")
+        reader = "read_parquet"
+    lines = [f"- {name}: {json.dumps(columns)}" for name, columns in steps]
+    text = f"paths: [file: ./x.{form}]\ntransformations:\n- {reader}\n" + "\n".join(lines)
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
+    assert {name: list(found[name]) for name in found} == expected
+    assert list(found.columns) == list(expected)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_type_of_a_missing_column_of_an_mltable_is_ignored(tmp_path: Path, form: str) -> None:
+    lines = "a,b\n1,2\n" if form == "csv" else '{"a": "1", "b": 2}\n'
+    (tmp_path / f"x.{form}").write_text(lines)
+    reader = "read_delimited: {delimiter: ','}" if form == "csv" else "read_json_lines"
+    types = "convert_column_types: [{columns: [zz, a], column_type: string}]"
+    text = f"paths: [file: ./x.{form}]\ntransformations:\n- {reader}\n- {types}\n"
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    table.check()
+    found = TabularDataset.of_spec(table.spec()).to_pandas_dataframe()
+    assert {name: list(found[name]) for name in found} == {"a": ["1"], "b": [2]}  # as mltable 1.7.0
+
+
+def test_a_column_to_keep_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("week,price\n1,2\n")
+    reader = "read_delimited: {delimiter: ',', header: all_files_same_headers}"
+    text = f"paths: [file: ./x.csv]\ntransformations:\n- {reader}\n- keep_columns: [wek]\n"
+    (tmp_path / "MLTable").write_text(text)
+    table = open_path(tmp_path)
+    assert isinstance(table, TabularDataset)
+    with pytest.raises(
+        InputError, match=r"the column 'wek' is to be kept.*Did you mean 'week'.*: week, price\.$"
+    ):
+        table.to_pandas_dataframe()
 
 
 def test_an_mltable_of_files_gives_their_paths(tmp_path: Path) -> None:

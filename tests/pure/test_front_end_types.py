@@ -88,7 +88,7 @@ def test_the_widget_asks_no_other_machine() -> None:
 def test_sources_are_short_and_import_downward(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= (
-        350 if path.name == "wire.ts" else 250
+        400 if path.name == "wire.ts" else 250
     )  # that one is generated
     assert not re.search(r"\bany\b(?=[;,)\]>=]| \|)|innerHTML|outerHTML|document\.write", text)
     floor = path.parent.name

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from parallelrun_jupyter.backends.azureml.job_workers import JobWorkers
 from parallelrun_jupyter.engine.scheduling import signals
 from parallelrun_jupyter.engine.scheduling.limits import Limits, stalled
 from parallelrun_jupyter.engine.scheduling.outside_events import outside_event
@@ -68,6 +71,43 @@ def test_a_run_that_has_ended_shows_the_last_state_without_an_age(tmp_path: Path
     state.apply(ev.RunFinished(201_000, "Completed", "", "", 0))
     snapshot = take_snapshot(RunFolder(tmp_path), record(), state, CREATED + 900)
     assert "Azure ML job digits-1: Completed" in text.note_lines(snapshot)
+
+
+def test_a_job_that_has_ended_has_no_age(tmp_path: Path) -> None:
+    state = state_at(133)
+    state.apply(JobReported(200_000, "digits-1", "Canceled", "", URL))
+    snapshot = take_snapshot(RunFolder(tmp_path), record(), state, CREATED + 210)
+    assert "Azure ML job digits-1: Canceled" in text.note_lines(snapshot)
+
+
+def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
+    printer = text.LinePrinter()
+    lines = [line for at_s in range(1, 140) for line in printer.lines(shown_at(at_s, tmp_path))]
+    assert [line for line in lines if line.startswith("Azure ML")] == [
+        "Azure ML: Uploading, 2 of 4 plan files",
+        "Azure ML job digits-1: Queued",
+        "Azure ML job digits-1: Queued, 0 of 2 nodes",
+        "Azure ML job digits-1: Running, 2 of 2 nodes",
+    ]
+
+
+def test_a_status_that_is_older_than_the_result_is_no_slow_mini_batch() -> None:
+    times = iter((9000, 9500, 12_000, 14_000, 20_000))
+    workers = JobWorkers(lambda: next(times))
+    started = {"worker": "vm-1", "node": "vm", "pid": 1, "init_ms": 5, "run_line": ""}
+    workers.started("workers/vm-1.json", json.dumps(started).encode(), is_final=False)
+
+    def shown(mini_batch: int) -> list[Any]:
+        status = json.dumps({"phase": "running", "mini_batch": mini_batch, "since_s": 1}).encode()
+        emitted = workers.sampled("status/vm-1.json", status)
+        return [sample for one in emitted for sample in one.workers]  # type: ignore[union-attr]
+
+    assert shown(3) == [("vm-1", "running", 3, 8000)]
+    workers.done("vm-1", 4)
+    assert shown(4) == [("vm-1", "running", 4, 9500)]  # since its end: it is in the next one
+    assert shown(5) == [("vm-1", "running", 5, 13_000)]
+    assert workers.idle() == [signals.WorkersSampled("vm", (("vm-1", "waiting", -1, 20_000),))]
+    assert workers.idle() == []
 
 
 def test_a_queue_is_no_stall(tmp_path: Path) -> None:

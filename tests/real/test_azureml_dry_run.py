@@ -118,6 +118,32 @@ def test_azures_client_accepts_the_job_with_all_settings(
     ]  # fmt: skip
 
 
+def test_files_among_the_arguments_are_uploaded(
+    numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.bin", "tokenizer.json"):
+        (tmp_path / name).write_text(name)
+    words = [
+        "--model",
+        "model.bin",
+        str(tmp_path / "tokenizer.json"),
+        "model.bin",
+        "missing.bin",
+        "5",
+    ]
+    pipeline = submit(
+        config_of(tmp_path), inputs=numbers, arguments=words, compute="azureml:c", dry_run="job"
+    )
+    settings = json.loads((tmp_path / "job" / "code" / "settings.json").read_text())
+    one, two = {"side": 0}, {"side": 1}
+    assert settings["arguments"] == ["--model", one, two, one, "missing.bin", "5"]
+    inputs = yaml.safe_load(pipeline.read_text())["jobs"]["run"]["inputs"]
+    for number, name in enumerate(("model.bin", "tokenizer.json")):
+        folder = pipeline.parent / inputs[f"side_{number}"]["path"]
+        assert (folder / settings["sides"][number]).read_text() == name
+
+
 def test_azures_client_accepts_tables_values_and_conda_files(
     azure: AzureAiMl, tmp_path: Path
 ) -> None:

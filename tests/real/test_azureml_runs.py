@@ -91,6 +91,38 @@ def test_requests_fail_and_the_service_goes_away_and_the_run_goes_on(
     assert len([one for one in runs if one["name"].startswith(value["id"])]) == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("compute(compute='gpu-clutser')", "The emulator has no compute 'gpu-clutser'"),
+        ("compute(environment='azureml:nothere@latest')", "Asset nothere does not exist"),
+    ],
+)
+def test_what_the_workspace_does_not_have_ends_the_run_with_azures_words(
+    notebook: Notebook, numbers: Path, tmp_path: Path, target: str, words: str
+) -> None:
+    code = f"value = end(start(script, numbers, mini_batch_size=30, target={target}))"
+    script = str(SCRIPTS / "echo.py")
+    value: Any = notebook.run(code, tmp_path, script=script, numbers=str(numbers)).value
+    assert value["state"] == "Interrupted", value
+    assert value["reason"].startswith("Azure ML refuses the job: ")
+    assert words in value["reason"]
+    assert "\n" not in value["reason"]
+
+
+def test_a_check_of_azures_client_that_gets_no_answer_is_made_again(
+    notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
+) -> None:
+    azureml_service.set_faults(Fault("GET .*/computes/", status=503, times=1))
+    code = "value = end(start(script, numbers, mini_batch_size=30))"
+    script = str(SCRIPTS / "echo.py")
+    value: Any = notebook.run(code, tmp_path, script=script, numbers=str(numbers)).value
+    assert value["state"] == "Completed", value
+    assert [
+        one["status"] for one in azureml_service.requests() if "/computes/" in one["path"]
+    ].count(503) == 1
+
+
 def test_a_run_that_is_canceled_cancels_its_job_and_is_resumed(
     notebook: Notebook, azureml_service: AzureMLService, numbers: Path, tmp_path: Path
 ) -> None:

@@ -132,9 +132,14 @@ def test_the_notebook_of_endpoints(tmp_path: Path) -> None:
     assert cost, text
     assert float(forecast[2]) - 1e-4 <= float(cost[1]) <= float(forecast[3]) + 1e-4
     assert "all answers are there: True" in text, text
-    assert "{'succeeded': 300, 'failed': 5, 'throttled': 1}" in text, text
-    assert "306 requests, 306 calls; 300 bills for 300 items" in text, text
-    assert "{200: 300, 500: 3, 0: 2, 429: 1}" in text, text
+    # The server refuses once as scripted, and more often where a busy machine makes calls late.
+    outcomes = re.search(r"{'succeeded': 300, 'failed': 5, 'throttled': (\d+)}", text)
+    assert outcomes, text
+    refused = int(outcomes[1])
+    assert 1 <= refused <= 10
+    calls = 305 + refused
+    assert f"{calls} requests, {calls} calls; 300 bills for 300 items" in text, text
+    assert f"{{200: 300, 500: 3, 0: 2, 429: {refused}}}" in text, text
     longest = re.search(r"the longest time without a request: ([\d.]+) s", text)
     assert longest, text
     assert float(longest[1]) >= 1.9

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,12 @@ import yaml
 
 from parallelrun_jupyter import Run, azureml_v2
 from parallelrun_jupyter.azureml_v2.execution.job_run import JobRun
+from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import RunFailedError
 from parallelrun_jupyter.pipelines.registered_datasets import add_dataset_version
+from parallelrun_jupyter.pipelines.steps import ScriptStep
 from parallelrun_jupyter.pipelines.workspaces import workspace_above
+from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.worker.azureml.model_store import ModelStore
 
 PREPARE = """
@@ -471,6 +475,24 @@ def test_a_threshold_ends_the_job_with_the_scripts_own_error(
     assert job.status == "Failed"
 
 
+def test_messages_name_the_settings_as_the_file_does(folder: Path) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text(
+        "import time\ndef run(mini_batch):\n    time.sleep(60)\n"
+    )
+    limits = {"mini_batch_error_threshold": 0, "retry_settings": {"max_retries": 0, "timeout": 1}}
+    job = azureml_v2.run(write(folder, score_job(**limits)))
+    with pytest.raises(RunFailedError) as failed:
+        job.wait_for_completion(show_output=False, timeout_s=120)
+    run = Run.attach(job.steps[0].run_id)
+    [message] = set(run.failures()["message"])
+    assert message == "run() took longer than retry_settings.timeout = 1 s"
+    assert message in str(failed.value)
+    assert "mini-batch failed; mini_batch_error_threshold allows 0" in str(failed.value)
+    limit_names = [budget["limit"] for budget in Follower(run.folder).refresh()["budgets"]]
+    assert limit_names == ["mini_batch_error_threshold"]
+
+
 def test_thresholds_count_as_azure_counts(folder: Path) -> None:
     texts(folder)
     (folder / "code" / "score.py").write_text(BROKEN)
@@ -590,6 +612,45 @@ def test_the_end_of_a_step_is_printed_once_and_after_its_log(
     assert lines.index("early") > lines.index("StepRun( last ) Status: Running")
 
 
+def test_the_whole_log_of_a_command_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        r"printf 'not UTF-8: \377\376\n'; seq 100000 130000; head -c 200000 /dev/zero | tr '\0' x; "
+        r"echo; printf 'no end of line'"
+    )
+    azureml_v2.run(write(folder, command(line))).wait_for_completion(timeout_s=60)
+    printed = capsys.readouterr().out
+    numbers = "".join(f"{number}\n" for number in range(100000, 130001))
+    assert "not UTF-8: \ufffd\ufffd\n" + numbers in printed
+    assert printed.count("x") >= 200_000
+    end = printed.index("no end of line\n")
+    assert printed.index("StepRun( only ) Status: Completed") > end
+
+
+def test_a_skipped_step_is_printed_with_the_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_file = command("exit 3", outputs={"made": {}})
+    job_file["jobs"]["last"] = {
+        "type": "command", "command": "ls ${{inputs.made}}", "environment": "azureml:base:1",
+        "inputs": {"made": "${{parent.jobs.only.outputs.made}}"},
+    }  # fmt: skip
+    job = azureml_v2.run(write(folder, job_file))
+    job.wait_for_completion(timeout_s=60, raise_on_error=False)
+    printed = capsys.readouterr().out
+    assert "StepRun( last ) Status: Skipped: step only did not complete\n" in printed
+
+
+def test_a_file_is_run_from_a_folder_below_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, command("true"))
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert azureml_v2.run("../pipeline.yml").record.experiment == folder.name
+
+
 def test_the_view_has_the_title_and_the_last_lines_of_a_command(folder: Path) -> None:
     line = r"printf 'one\ntwo\n10 %%\r20 %%\r<30> %%\n'; while [ ! -e '${{inputs.flag}}' ]; do sleep 0.1; done"
     job_file = command(line, inputs={"flag": str(folder / "flag")})
@@ -628,6 +689,61 @@ def test_a_job_whose_driver_died_is_resumed(folder: Path) -> None:
     job.resume()
     assert job.wait_for_completion(show_output=False, timeout_s=60) == "Completed"
     assert len((folder / "rows.txt").read_text().splitlines()) == 6
+
+
+def test_a_job_whose_driver_died_is_canceled_with_the_runs_of_its_steps(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(folder)
+    (folder / "code" / "score.py").write_text("import time\ndef run(items):\n    time.sleep(60)\n")
+    job = azureml_v2.run(write(folder, score_job()))
+    run = Run.attach(wait_for(lambda: job.steps[0].run_id))
+    wait_for(lambda: run.status == "Running")
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: job.status == "Interrupted")
+    with pytest.raises(
+        RunFailedError, match=f"'parallelrun azureml resume {job.run_id}' continues"
+    ):
+        job.wait_for_completion(show_output=False, timeout_s=30)
+    assert run.status == "Running"
+    capsys.readouterr()
+    assert main(["azureml", "cancel", job.run_id]) == 0
+    assert (job.status, job.steps[0].status) == ("Canceled", "Canceled")
+    wait_for(lambda: run.status == "Canceled")
+    assert capsys.readouterr().out == f"canceling job {job.run_id}\n"
+    assert main(["azureml", "cancel", job.run_id]) == 0
+    assert capsys.readouterr().out == f"job {job.run_id} has ended: Canceled\n"
+    assert main(["azureml", "resume", job.run_id]) == 2
+    assert "is Canceled; only one that lost its driver can be resumed" in capsys.readouterr().err
+
+
+def test_a_job_is_resumed_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"[ -e '{folder / 'flag'}' ] || sleep 60; echo continued"
+    job = azureml_v2.run(write(folder, command(line)))
+    wait_for(lambda: job.steps[0].status == "Running")
+    os.kill(json.loads((job.folder.path / "driver.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: job.status == "Interrupted")
+    (folder / "flag").touch()
+    assert main(["azureml", "resume", job.run_id]) == 0
+    assert "continued" in capsys.readouterr().out
+    assert job.status == "Completed"
+
+
+def test_only_the_end_of_a_huge_log_is_read_for_the_reason(tmp_path: Path) -> None:
+    log = tmp_path / "std_log.txt"
+    with open(log, "wb") as file:
+        file.truncate(200_000_000)
+    words = ["bash", "-c", "printf '\\nthe reason\\n'; exit 3"]
+    environ = dict(os.environ)
+    step = ScriptStep(sys.executable, "command", words, cwd=tmp_path, log=log, environ=environ)
+    tracemalloc.start()
+    try:
+        end = wait_for(step.poll)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert end[1].endswith("the reason\nthe command ended with exit code 3")
+    assert peak_bytes < 20_000_000
 
 
 # Names of a workspace
@@ -740,7 +856,7 @@ def test_the_terminal_runs_a_job(folder: Path) -> None:
     assert f"{job} is a job with steps, not a run. 'parallelrun azureml watch {job}'" in told.stderr
 
 
-def test_the_magic_binds_the_job(folder: Path) -> None:
+def test_the_magic_binds_the_job(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     texts(folder)
@@ -752,4 +868,23 @@ def test_the_magic_binds_the_job(folder: Path) -> None:
     scored = shell.user_ns["scored"]
     assert scored.wait_for_completion(show_output=False, timeout_s=120) == "Completed"
     assert "score" in scored._repr_mimebundle_()["text/html"]
+
+    def said(line: str) -> str:
+        capsys.readouterr()
+        shell.run_cell(line)
+        return "".join(capsys.readouterr())
+
+    assert scored.run_id in said("%parallelrun azureml list")
+    assert f"Completed  [{scored.run_id}]" in said("%parallelrun azureml watch scored")
+    ended = f"job {scored.run_id} has ended: Completed\n"
+    assert said("%parallelrun azureml cancel scored") == ended
+    assert said(f"%parallelrun azureml cancel {scored.run_id}") == ended
+    refused = said("%parallelrun azureml resume scored")
+    assert f"job {scored.run_id} is Completed; only one that lost its driver can be" in refused
+    assert "Run its file again" in refused
+    assert "pipeline run" not in refused
+    assert "azureml watch | cancel | resume JOB" in said("%parallelrun azureml wach scored")
+    assert said("%parallelrun check pipeline.yml") == "no mistakes found\n"
+    (folder / "wrong.yml").write_text("type: pipelin\njobs: {}\n")
+    assert '"severity": "error"' in said("%parallelrun check wrong.yml --json")
     InteractiveShell.clear_instance()

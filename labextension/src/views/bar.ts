@@ -14,7 +14,7 @@ interface Kind {
 
 /** Each color has a glyph or a hatch as well, for readers who cannot tell the colors apart. */
 const KINDS: readonly Kind[] = [
-  { name: 'done', glyph: '✓', words: 'done', always: true, value: (s) => s.succeeded },
+  { name: 'done', glyph: '✓', words: 'done', always: true, value: (s) => doneOf(s) - s.failed },
   { name: 'failed', glyph: '✗', words: 'failed', always: true, value: (s) => s.failed },
   { name: 'running', glyph: '▶', words: 'running', always: true, value: (s) => s.running },
   {
@@ -26,6 +26,12 @@ const KINDS: readonly Kind[] = [
   },
   { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: toRetry },
 ];
+
+/** Returns the mini-batches that are done, with those that a service has only counted. */
+export function doneOf(snapshot: Snapshot): number {
+  const { mini_batches, left, succeeded, failed } = snapshot;
+  return Math.max(succeeded + failed, mini_batches - left);
+}
 
 /** Returns the mini-batches that will run again: none after the end of the run. */
 function toRetry(snapshot: Snapshot): number {
@@ -62,7 +68,7 @@ export class Bar implements Section {
 
   draw({ snapshot }: RunOutput): void {
     const total = snapshot.mini_batches;
-    const done = snapshot.succeeded + snapshot.failed;
+    const done = doneOf(snapshot);
     const isKnown = snapshot.plan_finished;
     this.track.classList.toggle('pr-listing', !isKnown && !snapshot.is_final);
     for (const { kind, fill, value, label } of this.segments) {

@@ -1,6 +1,7 @@
 import { clock, count, duration, rate, span } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
+import { doneOf } from './bar';
 import { el, setText } from './dom';
 import type { Section } from './section';
 
@@ -27,7 +28,7 @@ export class Facts implements Section {
     const total = (value: number): string =>
       snapshot.plan_finished ? ` / ${count(value)}` : ` / ${t('{0} so far', count(value))}`;
     const items = snapshot.items - snapshot.items_left;
-    const batches = snapshot.succeeded + snapshot.failed;
+    const batches = doneOf(snapshot);
     const isFinal = snapshot.is_final;
     this.set('Items', count(items) + total(snapshot.items));
     this.set('Mini-batches', count(batches) + total(snapshot.mini_batches));

@@ -3,7 +3,7 @@ import type { Host } from '../model/host';
 import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { RunActions } from './actions';
-import { Bar } from './bar';
+import { Bar, doneOf } from './bar';
 import { CallFacts } from './calls';
 import { el, setHidden, setText } from './dom';
 import { Facts } from './facts';
@@ -139,7 +139,7 @@ export class RunView {
     if (isNew && now - this.announcedAt > ANNOUNCE_MS) {
       this.announcedAt = now;
       this.announcedHeadline = headline;
-      const done = plural(snapshot.succeeded + snapshot.failed, 'mini-batch');
+      const done = plural(doneOf(snapshot), 'mini-batch');
       setText(this.announcement, t('{0}: {1}, {2} done', snapshot.name, headline, done));
     }
   }

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import RunNotFoundError
 from ...pipelines import start
+from ...pipelines.cancellation import cancel_pipeline
 from ...pipelines.folder import PipelineFolder, every_pipeline, find_pipeline
 from ...pipelines.rendering import html_table, text_lines
 from ...pipelines.views import wait_until_ended
@@ -161,7 +162,7 @@ class PipelineRun(Partial):
 
     def cancel(self) -> None:
         """Request that the pipeline and its running step be canceled."""
-        self._folder.request("cancel")
+        cancel_pipeline(self._folder)
 
     def resume(self) -> PipelineRun:
         """Continue a run whose driver died; not part of Azure's SDK.

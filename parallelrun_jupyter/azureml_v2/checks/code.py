@@ -71,16 +71,13 @@ def check_command_code(step: CommandStep, scope: Scope, findings: Findings) -> N
     if not _check_folder(step.code, step.places.of("code"), "code", findings):
         return
     text = step.command
-    if (
-        text is None
-        or not os.path.isdir(step.code)
-        or re.search(r"\b(?:cd|cp|mv|wget|curl|git)\b", text.raw)
-    ):
-        return  # fmt: skip
-    calls = list(_PYTHON.finditer(_flat(text)))
-    if len(calls) != 1 or os.path.isabs(calls[0]["script"]):
+    if text is None:
         return
-    script = calls[0]["script"]
+    _check_no_code(text, step.code, findings)
+    call = _only_call(text)
+    if call is None or not os.path.isdir(step.code):
+        return
+    script = call["script"]
     path = os.path.join(step.code, script)
     source = read_script(path, text.place, f"the command runs {script!r}", findings)
     if source is None:
@@ -89,10 +86,10 @@ def check_command_code(step: CommandStep, scope: Scope, findings: Findings) -> N
     if _has_words_in_values(text, step, scope):
         return
     try:
-        words = shlex.split(calls[0]["arguments"])
+        words = shlex.split(call["arguments"])
     except ValueError:
         return
-    if "$" not in calls[0]["arguments"]:
+    if "$" not in call["arguments"]:
         wrong = wrong_arguments(source, words, runs_main=True)
         if wrong is not None:
             message = (
@@ -100,6 +97,30 @@ def check_command_code(step: CommandStep, scope: Scope, findings: Findings) -> N
                 f"{wrong.message}. Change the command, or the script's add_argument(...)."
             )
             findings.error(text.place, message)
+
+
+def _only_call(text: Text) -> re.Match[str] | None:
+    """Return the call of a script, if a command has only one, and the script is in its folder."""
+    if re.search(r"\b(?:cd|cp|mv|wget|curl|git)\b", text.raw):
+        return None
+    calls = list(_PYTHON.finditer(_flat(text)))
+    return calls[0] if len(calls) == 1 and not os.path.isabs(calls[0]["script"]) else None
+
+
+def _check_no_code(text: Text, code: str, findings: Findings) -> None:
+    """Check that a command without code does not begin with a script of its empty folder."""
+    call = _PYTHON.match(_flat(text).lstrip())
+    if code or call is None or os.path.isabs(call["script"]):
+        return
+    script = call["script"]
+    folder = os.path.dirname(text.place.file)
+    is_beside = os.path.isfile(os.path.join(folder, script))
+    example = "code: ." if is_beside else "code: ./src"
+    message = (
+        f"the command runs {script!r}, but the step has no code: it runs in an empty folder. Add "
+        f"'{example}', the folder with the script."
+    )
+    findings.error(text.place, message)
 
 
 def _check_folder(path: str, place: Place, name: str, findings: Findings) -> bool:

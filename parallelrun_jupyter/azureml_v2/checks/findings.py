@@ -53,6 +53,9 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[tuple[Place, str], Finding] = {}
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def error(self, place: Place, message: str) -> None:
         """Add an error."""
         self._add(Finding(place, message))

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from ...data.datasets.mltable import refused_steps
 from ...formatting import nearest_hint
 from ..model.places import Place
 from ..model.problems import JobFileError
@@ -98,8 +99,16 @@ class _Table:
             self._findings.error(steps.place, message)
             return
         self._keys = set(re.findall(r"\{(\w+)(?::[^}]*)?\}", str(steps.plain())))
-        for step in steps.value:
+        refused = refused_steps([step.plain() for step in steps.value])
+        for number, step in enumerate(steps.value):
+            before = len(self._findings)
             self._check_step(step)
+            if number in refused and len(self._findings) == before:
+                message = (
+                    f"{refused[number]} Azure reads it; here a step that divides this table into "
+                    "mini-batches is refused."
+                )
+                self._findings.warn(step.place, message)
 
     def _check_paths(self) -> None:
         paths = self._tree.value.get("paths")

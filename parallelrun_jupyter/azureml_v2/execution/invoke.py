@@ -167,6 +167,7 @@ class _Config(ParallelRunConfig):
 
     # In Azure a file gives any number of rows: a table gives one for each of its own.
     warns_of_extra_rows = False
+    api = "v2"
 
 
 class _Invocation:

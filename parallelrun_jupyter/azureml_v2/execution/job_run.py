@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import ParallelRunError, RunFailedError
 from ...notebook.display import kernel_place
+from ...pipelines.cancellation import cancel_pipeline
 from ...pipelines.folder import PipelineFolder, PipelineRecord, find_pipeline
 from ...pipelines.rendering import pipeline_bundle, text_lines
 from ...pipelines.start import resume_pipeline
@@ -154,6 +155,11 @@ class JobRun:
                 print(f"warning: {warning}")
         if raise_on_error and state.state in {"Failed", "Interrupted"}:
             msg = f"{state.reason}\njob {self.run_id} {state.state.lower()}"
+            if state.state == "Interrupted":
+                msg += (
+                    f"; 'parallelrun azureml resume {self.run_id}' continues it, 'parallelrun azureml "
+                    f"cancel {self.run_id}' ends the steps that still run"
+                )
             raise RunFailedError(msg)
         return state.state
 
@@ -192,4 +198,4 @@ class JobRun:
 
     def cancel(self) -> None:
         """Request that the job and its running steps be canceled."""
-        self.folder.request("cancel")
+        cancel_pipeline(self.folder)

@@ -167,7 +167,7 @@ def _input(name: str, value: Any, *, is_data: bool) -> Input:
 def _record(job: PipelineJob, compiled: Compiled, workspace: Path, run_id: str) -> PipelineRecord:
     facts = read_facts(workspace) or {}
     name = job.display_name or job.name or (Path(job.file).stem if job.file else "pipeline")
-    folder = Path(job.file).absolute().parent.name if job.file else ""
+    folder = Path(os.path.abspath(job.file)).parent.name if job.file else ""
     return PipelineRecord(
         run_id=run_id,
         name=name,

@@ -37,7 +37,7 @@ class LocalClient:
 
     Parameters
     ----------
-    credential, subscription_id, resource_group_name, workspace_name, kwargs
+    credential, subscription_id, resource_group_name, workspace_name, **kwargs
         Those of `MLClient`; without effect.
 
     Examples

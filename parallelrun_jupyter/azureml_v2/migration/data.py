@@ -118,6 +118,8 @@ def _transformations(spec: dict[str, Any]) -> list[Any]:
     ]
     if conversions:
         steps.append({"convert_column_types": conversions})
+    if layout.get("keeps"):
+        steps.append({"keep_columns": list(layout["keeps"])})
     if layout.get("drops"):
         steps.append({"drop_columns": list(layout["drops"])})
     return steps

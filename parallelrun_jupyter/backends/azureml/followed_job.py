@@ -108,7 +108,7 @@ class FollowedJob:
                 self._read_later(path)
             return emitted
         elif path.startswith(STATUS):
-            return self.workers.sampled(path, content)
+            return self.workers.sampled(path, content) if self.folding.assigned else []
         elif (result := read_result(path, content)) is not None:
             self.folding.add(result)
         else:
@@ -134,10 +134,13 @@ class FollowedJob:
         emitted: list[Signal] = []
         for assigned, result in self.folding.answered():
             emitted.append(result.signal(NODE, assigned.attempt, self._keep_rows))
+            self.workers.done(result.worker, result.mini_batch)
             if result.spent:
                 tokens, nano_usd = result.spent
                 spend = (result.mini_batch, assigned.attempt, tokens, nano_usd)
                 emitted.append(signals.CallsSpentReported((spend,)))
+        if emitted and not self.folding.assigned:
+            emitted += self.workers.idle()
         return emitted
 
     def request_files(self) -> None:

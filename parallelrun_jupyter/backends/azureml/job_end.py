@@ -146,4 +146,8 @@ def local_text(reason: str) -> str:
 
 def refused_text(reason: str) -> str:
     """Return why the run is interrupted when Azure ML refuses a request."""
-    return f"Azure ML refuses the job: {reason}. {_KEPT}. Correct this, and resume the run"
+    said = reason.removeprefix("submit the job: ").rstrip(".")
+    return (
+        f"Azure ML refuses the job: {said}. {_KEPT}. Correct this, or give another compute=, and resume the "
+        "run"
+    )

@@ -35,6 +35,7 @@ from ...worker.azureml.job_results import NUMBER_DIGITS
 from ...worker.function_script import ITEM, KEYWORDS
 from ...worker.plan_line import END_MARK, PlanLine
 from ...worker.uses import NOTEBOOK_ROOT, PATHS
+from .job_arguments import with_argument_files
 from .job_environment import carried_packages, environment_of, own_modules
 from .job_inputs import JobInput, job_input
 
@@ -109,6 +110,7 @@ def write_job(
     OSError
         The folder cannot be written.
     """
+    record = with_argument_files(record)
     target.mkdir(parents=True, exist_ok=True)
     inputs = {
         number: job_input(f"input_{number}", spec)

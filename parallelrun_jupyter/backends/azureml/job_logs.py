@@ -12,7 +12,7 @@ from .poller import Poller
 from .service import JobNotFoundError, JobService, ServiceError
 
 _PIECE_BYTES = 1 << 20
-_WORKER_LINE = re.compile(rb"parallelrun worker (\S+)\r?$", re.MULTILINE)
+_WORKER_LINE = re.compile(rb"^.*parallelrun worker (\S+)\r?\n", re.MULTILINE)
 _STREAMS = ("logs/user/stdout/", "logs/user/stderr/")
 _TRIES = 3
 _MOST_FILES = 400
@@ -107,7 +107,7 @@ class JobLogs:
         if not text or not worker:
             return
         self._offsets[key] = offset + len(text)
-        remote_logs.append(self._folder, worker, text, 0)
+        remote_logs.append(self._folder, worker, _WORKER_LINE.sub(b"", text, count=1), 0)
 
     def _worker_of(self, name: str, path: str, text: bytes) -> str:
         """Return the worker of a file; empty if it is not known yet."""

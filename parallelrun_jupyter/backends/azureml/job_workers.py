@@ -9,7 +9,11 @@ from ...engine.node.worker_failure import failure_of
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import Failure, Signal
 from ...runs.journal.events import WorkerSample
+from ...worker import status_page
 from .result_reader import STATUS, WORKERS, read_object
+
+_WAITING = {"phase": status_page.PHASES[status_page.WAITING], "mini_batch": -1}
+"""The activity of a worker between two mini-batches."""
 
 _SAMPLED_WORKERS = 100
 """The activity of at most so many workers is read."""
@@ -31,6 +35,8 @@ class JobWorkers:
         self._ready: dict[str, str] = {}
         self._read: set[str] = set()
         self._samples: dict[str, WorkerSample] = {}
+        #: when each worker has done its mini-batches
+        self._done: dict[str, dict[int, int]] = {}
         #: the first failure of an ``init()``
         self.failure: Failure | None = None
 
@@ -79,6 +85,18 @@ class JobWorkers:
             return []
         return self._sample(node, worker, status)
 
+    def done(self, worker: str, mini_batch: int) -> None:
+        """Note that a worker has done a mini-batch: a status that still names it is older."""
+        self._done.setdefault(worker, {})[mini_batch] = int(self._now_ms())
+
+    def idle(self) -> list[Signal]:
+        """Return the signals that no worker is in a mini-batch: all are answered."""
+        emitted: list[Signal] = []
+        for worker, node in self._ready.items():
+            if self._samples.get(worker, (worker, "", -1))[2] >= 0:
+                emitted += self._sample(node, worker, _WAITING)
+        return emitted
+
     def _sample(self, node: str, worker: str, status: Mapping[str, Any]) -> list[Signal]:
         phase, mini_batch = str(status.get("phase", "")), int(status.get("mini_batch", -1))
         last = self._samples.get(worker)
@@ -86,6 +104,7 @@ class JobWorkers:
             return []
         # The clocks of the job's nodes may differ from the driver's.
         since_ms = int(self._now_ms() - 1000 * float(status.get("since_s", 0.0)))
+        since_ms = self._done.get(worker, {}).get(mini_batch, since_ms)  # it is in the next one
         self._samples[worker] = sample = (worker, phase, mini_batch, since_ms)
         return [signals.WorkersSampled(node, (sample,))]
 

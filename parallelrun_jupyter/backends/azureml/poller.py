@@ -181,10 +181,13 @@ class Poller:
             self._readers.submit(self._read, name, path).add_done_callback(self._note_read)
 
     def cancel(self, name: str) -> None:
-        """Cancel a job, and make no request that waits."""
+        """Cancel a job, and make no request that waits, except for logs."""
         with self._changed:
+            kept = [task for task in self._tasks if task.what == "logs"]
             self._tasks.clear()
         self._add("cancel", partial(self._cancel, name))
+        with self._changed:
+            self._tasks.extend(kept)
 
     def ask(self, what: str, run: Callable[[JobService], bytes]) -> None:
         """Make another request; its answer is reported as `Done`."""

@@ -45,7 +45,7 @@ class WriteJob(Protocol):
 
 _CAPACITY = 1 << 40
 _CANCEL_S = 20.0
-"""A run that is canceled at once waits this long for Azure ML to accept that."""
+"""A run that is canceled at once, or interrupted, waits this long for Azure ML to accept that, and for the logs."""
 
 _END_S = 600.0
 """A run whose results are all there, or that is canceled, waits this long for the end of its job."""
@@ -114,6 +114,10 @@ class AzureMLPool:
         self._has_stopped = self._are_files_asked = False
         #: whether the service was asked to cancel the job, and has not answered
         self._is_cancel_asked = False
+        #: until when the logs of a job that has ended too early are waited for
+        self._logs_until: float | None = None
+        #: whether nothing more can be asked
+        self._is_gone = False
         self._shown: tuple[str, ...] = ()
         self._reports: deque[Report] = deque()
         self._queued: list[Signal] = [signals.NodeOffered(NODE, 1, _CAPACITY)]
@@ -152,12 +156,15 @@ class AzureMLPool:
         if self._attaches and is_complete:
             self._attach()
         note = self._job.note if self._job is not None else self._jobs.last
-        if note is None or note.is_over or self._has_stopped:
+        if note is None or self._has_stopped or self._is_gone or (drain and note.is_over):
             return
         self._stops_at = time.monotonic() + (_END_S if drain else _CANCEL_S)
-        if not (is_complete or (self._job is not None and self._job.has_ended)):
+        has_ended = note.is_over or (self._job is not None and self._job.has_ended)
+        if not (is_complete or has_ended):
             self._is_cancel_asked = True
             self._poller.cancel(note.name)
+        if not drain:
+            self._logs.fetch(note.name)  # its end ends the pool
 
     @property
     def _is_busy(self) -> bool:
@@ -216,7 +223,8 @@ class AzureMLPool:
             case Done(what, reason, content):
                 return self._done(what, reason, content)
             case Silent(reason):
-                return [signals.Warned(_silence_text(reason))]
+                is_there = job is not None and job.note.is_submitted
+                return [signals.Warned(_silence_text(reason, is_there=is_there))]
             case Gone():
                 return self._gone(report)
         return []
@@ -240,22 +248,33 @@ class AzureMLPool:
                     self._jobs.save()
             case "table" if self._job is not None:
                 self._job.table_read(content)
-            case "cancel" if self._drains is None:
-                self._is_watching = False
-                self._mark_over()
             case "cancel":
-                self._is_cancel_asked = False
-                if not self._drains:
-                    self._stops_at = 0.0
+                self._canceled()
+            case "logs" if self._drains is False:
+                self._stops_at = 0.0
+            case "logs" if self._logs_until is not None:
+                self._logs_until = 0.0
             case "files":
                 self._stops_at = 0.0
-                for note in self._jobs.jobs:
-                    note.has_copied_files = note.is_submitted
-                self._jobs.save()
+                self._note_files()
         return []
+
+    def _canceled(self) -> None:
+        """Note that the service has accepted a cancel: at the end, or of a job with an older script."""
+        self._is_cancel_asked = False
+        if self._drains is None:
+            self._is_watching = False
+            self._mark_over()
+
+    def _note_files(self) -> None:
+        """Note that the script's own files of all jobs are here."""
+        for note in self._jobs.jobs:
+            note.has_copied_files = note.is_submitted
+        self._jobs.save()
 
     def _gone(self, gone: Gone) -> list[Signal]:
         """Return the signals for a job that cannot be followed any more."""
+        self._is_gone = True
         note = self._job.note if self._job is not None else None
         name = note.name if note is not None and note.is_submitted else ""
         if gone.is_credential:
@@ -419,6 +438,11 @@ class AzureMLPool:
         if emitted or emitted is None:
             return emitted or []
         if job.lacks_mini_batches and not (job.note.is_over or job.had_ended):
+            if self._logs_until is None:
+                self._logs_until = time.monotonic() + _CANCEL_S
+                self._logs.fetch(job.note.name)
+            if time.monotonic() < self._logs_until:
+                return []
             self._mark_over()
             return [job.lost()]
         self._mark_over()
@@ -436,10 +460,8 @@ def _download(service: JobService, names: Sequence[str], target: Path) -> bytes:
     return b""
 
 
-def _silence_text(reason: str) -> str:
-    if reason:
-        return (
-            f"Azure ML does not answer ({reason}). The job goes on there; the run goes on asking, ever "
-            "more rarely"
-        )
-    return "Azure ML answers again"
+def _silence_text(reason: str, *, is_there: bool) -> str:
+    if not reason:
+        return "Azure ML answers again"
+    job = "The job goes on there" if is_there else "The job is not submitted yet"
+    return f"Azure ML does not answer ({reason}). {job}; the run goes on asking, ever more rarely"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...runs.run_record import RunLimits, RunRecord
+from .job_arguments import local_path, secret_file
 from .job_folder import MAX_TIMEOUT_S
 from .job_inputs import job_input
 
@@ -99,12 +100,21 @@ def _expressions(record: RunRecord) -> list[tuple[str, Any, str, str]]:
 
 
 def _local_arguments(record: RunRecord) -> list[tuple[str, Any, str, str]]:
-    """Return the arguments that are paths of this machine and not those of side inputs."""
+    """Return the arguments that name something of this machine that is not uploaded by itself."""
+    secret = secret_file(record)
+    if secret:
+        why = "it looks like a file with a secret, and every reader of the workspace can see its files"
+        remedy = "Put the secret in the workspace's Key Vault, and read it in init()."
+        return [("an argument", secret, why, remedy)]
     known = {path for spec in record.inputs.side_inputs for path in spec["paths"]}
+    why = "the path is one of this machine, and does not exist on its nodes"
     for argument in record.script.arguments:
-        is_path = isinstance(argument, str) and os.path.isabs(argument)
-        if is_path and argument not in known and os.path.exists(argument):
-            why = "the path is one of this machine, and does not exist on its nodes"
-            remedy = f"Give the file as a dataset, arguments=[FileDataset({argument!r})], which is uploaded."
+        path = local_path(record, argument)
+        if path and path not in known and not os.path.isfile(path):
+            remedy = f"Give the folder as a dataset, arguments=[FileDataset({argument!r})], which is uploaded."
+            return [("an argument", argument, why, remedy)]
+        option, _, value = argument.partition("=") if isinstance(argument, str) else ("", "", "")
+        if option.startswith("-") and local_path(record, value):
+            remedy = f"Give the option and its path as two arguments, {option!r} and {value!r}."
             return [("an argument", argument, why, remedy)]
     return []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ...config.azureml_compute import TOKENS_VARIABLE, AzureMLCompute
+from .azure_errors import azure_core, first_line, translated
 from .job_folder import FILES, RESULTS, STEP
 from .service import (
     ENDED,
@@ -20,7 +20,6 @@ from .service import (
     JobService,
     JobStatus,
     ServiceError,
-    TransientError,
 )
 
 _T = TypeVar("_T")
@@ -28,19 +27,21 @@ _T = TypeVar("_T")
 _FOLDER = "parallelrun-jupyter"
 """The folder in the workspace's default datastore that the outputs of jobs are in, by job."""
 
+_CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
 _TIMEOUT_S = 60.0
 _SPARE_S = 120
 """A token that expires within so many seconds is not used."""
 
 _NO_FILE = 416  # the range begins behind the end of the file
-_REFUSED = 400
-
-_QUERY = re.compile(r"\?[^\s'\")>]+")
-"""The part of an address that may have a signature, which opens a store to all who read it."""
 
 
 def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
-    """Return the jobs of the workspace that a run's record names.
+    """Return the jobs of the workspace that a run's record names; see `connect_history`."""
+    return connect_history(spec, environ)
+
+
+def connect_history(spec: Mapping[str, Any], environ: Mapping[str, str]) -> Workspace:
+    """Return the workspace that a run's record names.
 
     Parameters
     ----------
@@ -60,6 +61,9 @@ def connect(spec: Mapping[str, Any], environ: Mapping[str, str]) -> JobService:
         msg = "the run's record names no workspace of Azure ML; start a new run"
         raise ServiceError(msg)
     credential = DriverCredential(json.loads(environ.get(TOKENS_VARIABLE, "{}")))
+    if "cloud" in compute.client_options:
+        # Azure's client sets it, and does not import where it names a cloud that is yet to be described.
+        os.environ.pop(_CLOUD_VARIABLE, None)
     with translated("connect"):
         client = importlib.import_module("azure.ai.ml").MLClient(
             credential,
@@ -85,6 +89,8 @@ class DriverCredential:
     def __init__(self, tokens: Mapping[str, Mapping[str, Any]]) -> None:
         self._tokens = {_resource_of(scope): token for scope, token in tokens.items()}
         self._default: Any = None
+        #: tokens of ``DefaultAzureCredential``, which starts ``az`` for each one
+        self._renewed: dict[str, Any] = {}
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """Return a token for a scope.
@@ -100,102 +106,21 @@ class DriverCredential:
             return kind(given["token"], given["expires_on"])
         if self._default is None:
             self._default = importlib.import_module("azure.identity").DefaultAzureCredential()
+        kept = self._renewed.get(" ".join(scopes)) if not options.get("claims") else None
+        if kept is not None and kept.expires_on > time.time() + _SPARE_S:
+            return kept
         try:
-            return self._default.get_token(*scopes, **options)
-        except _core().ClientAuthenticationError as error:
+            token = self._default.get_token(*scopes, **options)
+        except azure_core().ClientAuthenticationError as error:
             had = "the token of the notebook's credential has expired; " if given else ""
-            text = f"{had}DefaultAzureCredential: {_first_line(error)}"
+            text = f"{had}{first_line(error).rstrip('.')}"
             raise CredentialError(text) from error
+        self._renewed[" ".join(scopes)] = token
+        return token
 
 
 def _resource_of(scope: str) -> str:
     return scope.removesuffix("/.default").rstrip("/").lower()
-
-
-def _foreign_errors() -> tuple[type[Exception], ...]:
-    """Return the classes of the errors of Azure's packages; those of requests are OSErrors."""
-    return _core().AzureError, OSError
-
-
-def _core() -> Any:
-    return importlib.import_module("azure.core.exceptions")
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without what may be secret in addresses."""
-    lines = str(getattr(error, "message", None) or error).strip().splitlines()
-    return _QUERY.sub("?...", lines[0]).strip()[:400] if lines else type(error).__name__
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Raise the errors of Azure's packages as those of a `JobService`; ``what`` names the request.
-
-    Raises
-    ------
-    TransientError, CredentialError, JobNotFoundError, ServiceError
-        As the names say.
-    """
-    try:
-        yield
-    except _foreign_errors() as error:
-        raise _translation(what, error) from error
-
-
-def _translation(what: str, error: Exception) -> Exception:
-    """Return the error to raise in place of one of Azure's packages."""
-    core, cause = _core(), _cause_of(error)
-    text = f"{what}: {_first_line(error)}"
-    if isinstance(cause, CredentialError):
-        return cause
-    if isinstance(cause, core.ClientAuthenticationError):
-        return CredentialError(text)
-    response = getattr(cause, "response", None)
-    status = getattr(cause, "status_code", None) or getattr(response, "status_code", None)
-    if status is not None:
-        return _translation_of_status(text, int(status), getattr(response, "headers", {}) or {})
-    is_network = isinstance(cause, core.AzureError | ConnectionError | TimeoutError)
-    module = type(cause).__module__.partition(".")[0]
-    if is_network or module in {"requests", "urllib3", "http"}:
-        return TransientError(text)
-    if module == "azure":
-        return ServiceError(text)
-    return error
-
-
-def _cause_of(error: Exception) -> BaseException:
-    """Return the error of the network beneath those that Azure's client wraps around it."""
-    core = _core()
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, core.AzureError | CredentialError | OSError) and not isinstance(
-            found, FileNotFoundError
-        ):
-            return found
-        found = found.__cause__
-    return error
-
-
-def _translation_of_status(text: str, status: int, headers: Mapping[str, str]) -> Exception:
-    if status == 401:
-        return CredentialError(text)
-    if status == 404:
-        return JobNotFoundError(text)
-    if status in {408, 429} or status >= 500 or status < _REFUSED:
-        return TransientError(text, _delay_in(headers))
-    return ServiceError(text)
-
-
-def _delay_in(headers: Mapping[str, str]) -> float | None:
-    for name, unit in (
-        ("retry-after-ms", 1000.0),
-        ("x-ms-retry-after-ms", 1000.0),
-        ("retry-after", 1.0),
-    ):
-        text = next((value for key, value in headers.items() if key.lower() == name), "")
-        if text.isdecimal():
-            return float(text) / unit
-    return None
 
 
 class Workspace:
@@ -241,9 +166,11 @@ class Workspace:
         try:
             with translated("submit the job"):
                 self._client.jobs.create_or_update(pipeline)
-        except ServiceError:
-            if not self._exists(name):  # an earlier request may have arrived after all
-                raise
+        except (JobNotFoundError, ServiceError) as error:
+            # An earlier request may have arrived after all. Otherwise what is not found is a part of the
+            # job, such as its compute.
+            if not self._exists(name):
+                raise ServiceError(str(error)) from error
 
     def _exists(self, name: str) -> bool:
         try:
@@ -348,6 +275,44 @@ class Workspace:
             content: bytes = response.content
         is_part = response.status_code == 206
         return content if is_part else content[offset:]
+
+    # Jobs of others
+
+    def read_run(self, run: str) -> dict[str, Any]:
+        """Return a run of the history: a job, or a step of one."""
+        return self._ask(self._run_url(run))
+
+    def read_children(self, run: str) -> list[dict[str, Any]]:
+        """Return the runs of the steps of a job."""
+        return list(self._ask(f"{self._run_url(run)}/children").get("value") or ())
+
+    def read_details(self, run: str) -> dict[str, Any]:
+        """Return the details of a run, with the addresses of its log files."""
+        return self._details(run)
+
+    def parallel_steps(self, job: str) -> dict[str, bool] | None:
+        """Return the steps of a job, and whether each is a parallel one; None if it is no pipeline."""
+        with translated("read the steps of the job"):
+            steps = getattr(self._client.jobs.get(job), "jobs", None)
+        if not isinstance(steps, Mapping):
+            return None
+        return {name: getattr(node, "type", "") == "parallel" for name, node in steps.items()}
+
+    def download_output(self, run: str, output: str, target: Path) -> None:
+        """Copy an output of a step that has ended into a folder."""
+        target.mkdir(parents=True, exist_ok=True)
+        with translated(f"download the output {output!r}"):
+            self._client.jobs.download(run, output_name=output, download_path=target)
+
+    def page_of(self, run: str) -> str:
+        """Return the page of a run in the studio; empty outside the public cloud."""
+        ids = self._ids
+        if not self._scope.startswith("https://management.azure.com/"):
+            return ""
+        return (
+            f"https://ml.azure.com/runs/{run}?wsid=/subscriptions/{ids['subscription_id']}"
+            f"/resourcegroups/{ids['resource_group']}/workspaces/{ids['workspace_name']}"
+        )
 
     # The store of the outputs
 

@@ -28,6 +28,7 @@ from ...errors import ConfigError, ParallelRunError
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.child_loop import crash_message
+from ...worker.log_limit import KEPT_BYTES
 from ..local import LocalPool
 from .commands import Command, shifted
 from .mailbox import Message, Outbox
@@ -449,6 +450,8 @@ def read_tails(folder: Path, fetched_bytes: Mapping[str, int]) -> list[Tail]:
     for path in sorted(folder.glob("*.log"), key=lambda p: -p.stat().st_mtime):
         seen = fetched_bytes.get(path.stem, 0)
         size = path.stat().st_size
+        if size < seen:
+            seen = KEPT_BYTES  # its middle was left out
         if size <= seen or room <= 0:
             continue
         start = max(seen, size - min(_TAIL_BYTES, room))

@@ -221,7 +221,13 @@ class FileDataset:
         return copy(self)
 
     def as_download(self, path_on_compute: str | None = None) -> FileDataset:
-        """Return this dataset as a local path on every node; the same as `as_mount`."""
+        """Return this dataset as a local path on every node; the same as `as_mount`.
+
+        Parameters
+        ----------
+        path_on_compute
+            Ignored: the script receives the path of the copies.
+        """
         return self.as_mount(path_on_compute)
 
     @property

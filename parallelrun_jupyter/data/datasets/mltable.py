@@ -34,7 +34,8 @@ _READER_OPTIONS = {
     "parquet": ("include_path_column",),
     "jsonl": ("encoding", "include_path_column", "invalid_lines"),
 }  # fmt: skip
-_OTHER_STEPS = ("extract_columns_from_partition_format", "drop_columns", "convert_column_types")
+_OTHER_STEPS = ("extract_columns_from_partition_format", "drop_columns", "keep_columns",
+                "convert_column_types")  # fmt: skip
 _TOP = {"paths", "transformations", "type", "$schema", "metadata", "traits"}
 
 
@@ -56,6 +57,8 @@ class MLTable:
         Format of the keys in the paths, or None.
     drops
         Columns to leave out.
+    keeps
+        Columns to keep; None for all.
     types
         Types by column name, as for ``column_types``.
     """
@@ -66,6 +69,7 @@ class MLTable:
     reading: dict[str, Any] = field(default_factory=dict)
     partition_format: str | None = None
     drops: list[str] = field(default_factory=list)
+    keeps: list[str] | None = None
     types: dict[str, str] = field(default_factory=dict)
 
 
@@ -103,11 +107,23 @@ def read_mltable(source: str) -> MLTable:
         raise _refusal(source, "its list of paths is empty", "Name a file, folder or pattern")
     for step in content.get("transformations") or ():
         _apply(table, step)
-    if table.form is None and (table.drops or table.types):
+    if table.form is None and (table.drops or table.types or table.keeps is not None):
         raise _refusal(
             source, "it has columns, but does not read a table", f"Add {_listed(READERS)}"
         )
     return table
+
+
+def refused_steps(steps: list[Any]) -> dict[int, str]:
+    """Return why transformations of an ``MLTable`` file are outside the subset, by their number."""
+    table = MLTable("", [])
+    refused = {}
+    for number, step in enumerate(steps):
+        try:
+            _apply(table, step)
+        except InputError as error:
+            refused[number] = str(error).removeprefix(_head(""))
+    return refused
 
 
 def open_mltable(source: str) -> FileDataset | TabularDataset:
@@ -136,11 +152,14 @@ def open_mltable(source: str) -> FileDataset | TabularDataset:
     if content.form == "parquet" and file_columns:
         problem = f"convert_column_types names {file_columns[0]!r}, a column of Parquet files"
         raise _refusal(source, problem, "Parquet columns have types already; convert it in run()")
+    if file_columns:
+        table.options = {**table.options, "ignores_missing_columns": True}
     return table.with_layout(
         ColumnLayout(
             key_types={name: type_ for name, type_ in content.types.items() if name in keys},
             path_column=PATH_COLUMN if content.reading.get("include_path_column") else "",
             drops=tuple(content.drops),
+            keeps=tuple(content.keeps or ()),
             empty_is_text=bool(content.reading.get("empty_as_string")),
         )
     )
@@ -169,6 +188,8 @@ def _apply(table: MLTable, step: Any) -> None:
         _apply_format(table, options)
     elif name == "drop_columns":
         table.drops += _columns(table.source, options, name)
+    elif name == "keep_columns":
+        _apply_keeps(table, _columns(table.source, options, name))
     elif name == "convert_column_types":
         _apply_types(table, options)
     else:
@@ -176,6 +197,14 @@ def _apply(table: MLTable, step: Any) -> None:
         problem = f"the transformation {name!r} is not supported"
         hint = nearest_hint(str(name), steps)
         raise _refusal(table.source, problem, f"Supported are {_listed(steps)}", hint)
+
+
+def _apply_keeps(table: MLTable, columns: list[str]) -> None:
+    """Keep columns; later steps narrow earlier ones."""
+    before = table.keeps
+    table.keeps = [name for name in columns if before is None or name in before]
+    if not table.keeps:
+        raise _refusal(table.source, "keep_columns keeps no column", "Name at least one")
 
 
 def _apply_reader(table: MLTable, name: str, options: Any) -> None:
@@ -249,4 +278,8 @@ def _listed(names: Any) -> str:
 
 
 def _refusal(source: str, problem: str, remedy: str, hint: str = "") -> InputError:
-    return InputError(f"the MLTable file {source!r}: {problem}.{hint} {remedy}.")
+    return InputError(f"{_head(source)}{problem}.{hint} {remedy}.")
+
+
+def _head(source: str) -> str:
+    return f"the MLTable file {source!r}: "

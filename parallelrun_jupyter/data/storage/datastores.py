@@ -132,6 +132,15 @@ class Datastore:
     ) -> Datastore:
         """Register a folder of this machine.
 
+        Parameters
+        ----------
+        name
+            Name of the datastore: letters, digits, ``_`` and ``-``.
+        folder
+            The folder, which exists.
+        overwrite
+            Replace a registered datastore of that name.
+
         Raises
         ------
         ConfigError, InputError
@@ -153,6 +162,17 @@ class Datastore:
         overwrite: bool = True,
     ) -> Datastore:
         """Register a URL of any protocol of fsspec, such as ``s3://bucket/folder``.
+
+        Parameters
+        ----------
+        name
+            Name of the datastore: letters, digits, ``_`` and ``-``.
+        url
+            The URL of a folder, bucket or container.
+        storage_options
+            How fsspec opens it. Credentials are kept in memory. Default: those of the environment.
+        overwrite
+            Replace a registered datastore of that name.
 
         Raises
         ------
@@ -184,6 +204,11 @@ class Datastore:
     @classmethod
     def get(cls, name: str) -> Datastore:
         """Return the datastore with a name.
+
+        Parameters
+        ----------
+        name
+            The name that it was registered by.
 
         Raises
         ------
@@ -218,7 +243,13 @@ class Datastore:
             specs.pop(self.name, None)
 
     def path(self, path: str = "") -> DataPath:
-        """Return a path, folder or glob in the datastore, for a dataset or an output."""
+        """Return a path, folder or glob in the datastore, for a dataset or an output.
+
+        Parameters
+        ----------
+        path
+            Relative to the datastore. Default: all of it.
+        """
         return DataPath(self, path)
 
     def upload_files(
@@ -274,6 +305,17 @@ class Datastore:
     ) -> DataPath:
         """Copy a local folder into the datastore; return the path of the target folder.
 
+        Parameters
+        ----------
+        src_dir
+            The local folder, with all files below it.
+        target_path
+            Folder in the datastore. Default: its root.
+        overwrite
+            Replace existing files; otherwise they are skipped.
+        show_progress
+            Ignored; part of Azure's signature.
+
         Raises
         ------
         InputError
@@ -295,8 +337,18 @@ class Datastore:
     ) -> int:
         """Copy files of the datastore to a local folder; return their number.
 
-        They keep their paths in the datastore. ``prefix`` is a folder, a file or a glob. Default:
-        all files.
+        They keep their paths in the datastore.
+
+        Parameters
+        ----------
+        target_path
+            The local folder.
+        prefix
+            A folder, a file or a glob in the datastore. Default: all files.
+        overwrite
+            Replace existing files; otherwise they are left as they are.
+        show_progress
+            Ignored; part of Azure's signature.
 
         Raises
         ------

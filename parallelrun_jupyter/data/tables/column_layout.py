@@ -27,7 +27,9 @@ class ColumnLayout:
     path_column
         Name of a first column with the file's path. Default: no such column.
     drops
-        Columns to drop.
+        Columns to drop; one that does not exist is ignored, as in Azure.
+    keeps
+        Columns to keep, in the order of the table; those in ``drops`` are dropped. Default: all.
     empty_is_text
         Whether every field of a column of text is text, even an empty one. Default: False, an empty
         field is missing, and so are the words that pandas treats as missing (``NA``, ``null``, ...).
@@ -36,6 +38,7 @@ class ColumnLayout:
     key_types: dict[str, str] = field(default_factory=dict)
     path_column: str = ""
     drops: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     empty_is_text: bool = False
 
     def spec(self) -> dict[str, Any]:
@@ -45,7 +48,8 @@ class ColumnLayout:
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> ColumnLayout:
         """Return the layout from a run's record."""
-        return cls(**{**spec, "drops": tuple(spec.get("drops", ()))})
+        names = {name: tuple(spec.get(name, ())) for name in ("drops", "keeps")}
+        return cls(**{**spec, **names})
 
 
 def split_types(types: Types, keys: list[str]) -> tuple[Types, dict[str, str]]:
@@ -76,7 +80,7 @@ def arrange(
     Raises
     ------
     InputError
-        A path does not match the format, or a column to drop does not exist.
+        A path does not match the format, or a column to keep does not exist.
     """
     arranged = _arranged(lines, layout, form)
     if form is None or not keys:
@@ -108,6 +112,8 @@ def _arranged(
     added: dict[str, Any] = {}
     if layout.drops:
         added["drops"] = list(layout.drops)
+    if layout.keeps:
+        added["keeps"] = list(layout.keeps)
     if layout.empty_is_text:
         added["empty_is_text"] = True
     path = ""
@@ -124,18 +130,19 @@ def _arranged(
                 added["key_columns"] = as_json(form.values(path))
                 added["key_types"] = form.types()
         line.table.update(added)
-        _check_drops(line.table, path_column=layout.path_column)
+        _check_names(line.table, path_column=layout.path_column)
         yield line, items
 
 
-def _check_drops(table: dict[str, Any], path_column: str) -> None:
+def _check_names(table: dict[str, Any], path_column: str) -> None:
     if "columns" not in table:
         return  # Parquet: the worker checks
-    columns = [*table["columns"], *table.get("key_columns", ()), path_column]
-    for name in table.get("drops", ()):
+    columns = [*table["columns"], *table.get("key_columns", ())]
+    columns += [path_column] if path_column else []
+    for name in table.get("keeps", ()):
         if name not in columns:
             msg = (
-                f"the column {name!r} is to be dropped, but the input does not have it."
+                f"the column {name!r} is to be kept, but the input does not have it."
                 f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
             )
             raise InputError(msg)

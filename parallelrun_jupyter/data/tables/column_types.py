@@ -71,21 +71,24 @@ def given_types(types: Types) -> dict[str, str] | str | None:
     return type_name(types)
 
 
-def fixed_types_of(
-    column_types: dict[str, str] | str | None, columns: Sequence[str]
-) -> dict[str, str]:
-    """Return the user's types for the columns of a dataset.
+def fixed_types_of(options: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
+    """Return the user's types for the columns of a dataset with these options.
+
+    With ``ignores_missing_columns``, as an MLTable has it, a type of a missing column is left out.
 
     Raises
     ------
     InputError
         A type is given for a column that does not exist.
     """
+    column_types = options["column_types"]
     if column_types is None:
         return {}
     if isinstance(column_types, str):
         return dict.fromkeys(columns, column_types)
     existing = set(columns)
+    if options.get("ignores_missing_columns"):
+        return {name: type_ for name, type_ in column_types.items() if name in existing}
     for column in column_types:
         if column not in existing:
             shown = ", ".join(map(repr, columns[:20]))

@@ -299,7 +299,7 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
         msg = f"the input {source.name!r} could not be read as delimited text: {error}"
         raise InputError(msg) from error
     if options["header"] != "all_files_different_headers":
-        fixed_types_of(options["column_types"], first.names)
+        fixed_types_of(options, first.names)
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
@@ -315,7 +315,7 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
-    fixed_types = fixed_types_of(options["column_types"], columns)
+    fixed_types = fixed_types_of(options, columns)
     pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
     given_types = [] if pass_.inferences else pass_.types()
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []

@@ -104,7 +104,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         else:
             planned.append((source, text, ranges))
             rows += sum(range_[2] for range_ in ranges)
-    fixed_types = fixed_types_of(options["column_types"], list(columns))
+    fixed_types = fixed_types_of(options, list(columns))
     is_exact = options.get("inference") == "exact"
     types = [
         fixed_types.get(name) or column.decide(rows, is_exact=is_exact)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...worker import protocol
+from ...worker.log_limit import LogLimit
 from ...worker.status_page import LOADING, RUNNING, SIZE, StatusPage
 from ...worker.streams import OPEN_END, ShownLines, tag_lines
 from ..child_process import Outbox, exit_text, has_ended, kill_group, spawn
@@ -181,6 +182,7 @@ class WorkerProcess:
         self._log_fd = os.open(
             self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
+        self._log_limit = LogLimit(str(self.log))
         self._outbox = Outbox(commands)
         self._outbox.attach(self._selector, self)
         self._texts = {stdout: (b"STDOUT", ShownLines()), stderr: (b"STDERR", ShownLines())}
@@ -302,7 +304,8 @@ class WorkerProcess:
         """Write lines to the worker's log on its behalf."""
         tag = b"#%d" % mini_batch if mini_batch >= 0 else b"#-"
         try:
-            os.write(self._log_fd, tag_lines(level, tag, text, time.time(), end))
+            lines = tag_lines(level, tag, text, time.time(), end)
+            self._log_limit.add(os.write(self._log_fd, lines))
         except OSError:
             pass  # a full disk loses log lines, and nothing else
 

@@ -8,6 +8,7 @@ from ...formatting import plural
 from ...runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
+    Event,
     ItemRanges,
     ItemsFailed,
     ItemsSucceeded,
@@ -15,6 +16,7 @@ from ...runs.journal.events import (
 from ...runs.journal.failure_groups import FailureGroup, costliest_first
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls, RunRecord
+from ...runs.setting_names import worded
 from ...worker.failures import SHORT_RESULT, short_result
 from ...worker.item_ranges import count_of
 from .signals import (
@@ -82,6 +84,12 @@ class Limits:
     is_queued: bool = False
     #: whether more rows than items are worth a warning
     warns_of_extra_rows: bool = True
+    #: "v2" for a run of a job of SDK v2
+    api: str = ""
+
+    def worded(self, event: Event) -> Event:
+        """Return an event with the names of limits that the user gave them by."""
+        return worded(event, self.api)
 
     @classmethod
     def of(cls, record: RunRecord) -> Limits:
@@ -102,6 +110,7 @@ class Limits:
             calls=record.calls,
             is_queued=record.placement.backend == "azureml",
             warns_of_extra_rows=record.limits.warns_of_extra_rows,
+            api=record.limits.api,
         )
 
 

@@ -223,7 +223,7 @@ class Scheduler:
         return actions
 
     def _record(self, event: Event) -> None:
-        self.state.apply(event)
+        self.state.apply(event := self._limits.worded(event))
         self._actions.append(Record(event))
 
     def _plan_changed(self, signal: signals.PlanChange) -> None:

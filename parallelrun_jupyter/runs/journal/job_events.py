@@ -22,6 +22,10 @@ class JobReported:
         What the state is about, such as ``120 of 400 plan files`` or ``2 of 4 nodes``; may be empty.
     url
         The page of the job for people; empty if there is none.
+    processed
+        How many mini-batches the service counts as done, also those that it does not show one by one.
+    items_processed
+        The items of these; estimated.
     """
 
     at_ms: int
@@ -29,6 +33,8 @@ class JobReported:
     state: str
     detail: str = ""
     url: str = ""
+    processed: int = 0
+    items_processed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("name", "state", "detail", "url"):
@@ -44,10 +50,20 @@ class JobState:
     detail: str
     url: str
     since_ms: int
+    processed: int = 0
+    items_processed: int = 0
 
 
 def job_after(job: JobState | None, event: JobReported) -> JobState:
     """Return the job after an event."""
     is_same = job is not None and (job.name, job.state) == (event.name, event.state)
     since_ms = job.since_ms if job is not None and is_same else event.at_ms
-    return JobState(event.name, event.state, event.detail, event.url, since_ms)
+    return JobState(
+        event.name,
+        event.state,
+        event.detail,
+        event.url,
+        since_ms,
+        event.processed,
+        event.items_processed,
+    )

@@ -108,7 +108,7 @@ _KINDS = {kind.__name__: kind for kind in PipelineEvent.__args__}
 
 
 def append_event(path: Path, event: PipelineEvent) -> None:
-    """Append an event and sync it to disk; only the pipeline's driver calls this."""
+    """Append an event and sync it to disk; only who holds the pipeline's lock calls this."""
     line = json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -123,13 +123,14 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Mini-batches that succeeded or failed for good."""
-        return self.succeeded + self.failed
+        """Mini-batches that succeeded or failed for good, or that the job's service counts as done."""
+        return max(self.succeeded + self.failed, self.job.processed if self.job else 0)
 
     @property
     def items_done(self) -> int:
-        """Items that succeeded or failed."""
-        return self.items_succeeded + self.items_failed
+        """Items that succeeded or failed, or are in mini-batches that the job's service counts as done."""
+        counted = self.job.items_processed if self.job else 0
+        return max(self.items_succeeded + self.items_failed, counted)
 
     @property
     def left(self) -> int:
@@ -215,7 +216,9 @@ class RunState:
             case CallsLimited() | CallsSpent() | CallsHeld():
                 self.calls = calls_after(self.calls, event)
             case JobReported():
-                self.job = job_after(self.job, event)
+                done, self.job = self.done, job_after(self.job, event)
+                if self.done > done:
+                    self._count_end(event.at_ms, 0)
             case RunFinished():
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback

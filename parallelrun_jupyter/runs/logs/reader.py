@@ -29,6 +29,7 @@ LOG_LEVELS = {
 
 SEARCH_LIMIT_BYTES = 64 << 20
 SEARCH_LIMIT_S = 2.0
+LOG_PIECE_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 18
 _LINE_LIMIT_BYTES = 1 << 16
 _STAMP_CHARS = 24
@@ -313,13 +314,18 @@ def last_state(text: bytes) -> bytes:
     return states[-1] if states else b""
 
 
-def text_from(path: Path, offset: int, limit_bytes: int = 1 << 16) -> str:
-    """Return at most ``limit_bytes`` of a log from a byte offset on; "" if it cannot be read."""
+def bytes_from(path: Path, offset: int, limit_bytes: int = LOG_PIECE_BYTES) -> bytes:
+    """Return at most ``limit_bytes`` of a log from a byte offset on; nothing if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return os.pread(file.fileno(), limit_bytes, offset).decode("utf-8", "replace")
+            return os.pread(file.fileno(), limit_bytes, offset)
     except OSError:
-        return ""
+        return b""
+
+
+def text_from(path: Path, offset: int, limit_bytes: int = LOG_PIECE_BYTES) -> str:
+    """Return at most ``limit_bytes`` of a log from a byte offset on; "" if it cannot be read."""
+    return bytes_from(path, offset, limit_bytes).decode("utf-8", "replace")
 
 
 def last_lines(path: Path, count: int) -> list[str]:

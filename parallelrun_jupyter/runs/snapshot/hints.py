@@ -172,6 +172,12 @@ def _missing(record: RunRecord, group: FailureGroup) -> str:
     match = _MODULE.search(group.message)
     if group.error != "ModuleNotFoundError" or not match:
         return ""
+    if record.placement.backend == "azureml":
+        return (
+            "Add it to the environment of the job, and start a new run: AzureMLCompute(environment="
+            "'conda.yml'), or an environment of the workspace that has it, 'azureml:NAME@latest'. If it "
+            "is a file beside the script, give source_directory to copy it too."
+        )
     install = f"Install it for the workers' Python, {record.script.python}"
     if record.script.source_directory is not None:
         return f"{install}, or add it to the source directory."

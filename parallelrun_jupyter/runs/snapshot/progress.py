@@ -10,6 +10,7 @@ from ..journal.state import RETRYING, EndedAttempt, RunState
 from ..journal.throughput import Throughput
 from ..journal.worker_state import Use, WorkerState
 from ..run_record import RunRecord
+from ..setting_names import setting_name
 from .server_pauses import by_clock, clock_of, paused_until_ms
 
 ETA_AFTER = 30
@@ -254,7 +255,10 @@ def budgets(state: RunState, record: RunRecord) -> list[Budget]:
     if percent is not None and percent < 100 and state.plan_finished:
         allowed = math.floor(percent * state.planned / 100)
         rows.append(("allowed_failed_percent", "mini-batch", state.failed, allowed))
-    return [Budget(limit=limit, noun=noun, used=used, allowed=n) for limit, noun, used, n in rows]
+    return [
+        Budget(limit=setting_name(limit, limits.api), noun=noun, used=used, allowed=allowed)
+        for limit, noun, used, allowed in rows
+    ]
 
 
 class Lane(TypedDict):

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from ...errors import visible
 from ..driver_lock import driver_is_alive
+from ..journal.events import FINAL_STATES
 from ..journal.failure_groups import FailureGroup, costliest_first
 from ..journal.state import RunState
 from ..journal.worker_state import WorkerState
@@ -327,6 +328,8 @@ def is_resumable(state: RunState, record: RunRecord) -> bool:
     One with ``failed_only`` may also run the items of short results again; see
     `short_results_exceed`.
     """
+    if record.is_followed:
+        return state.state not in FINAL_STATES
     return not state.is_all_done and not short_results_exceed(state, record)
 
 

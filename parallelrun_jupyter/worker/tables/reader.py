@@ -138,7 +138,7 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
     Raises
     ------
     BadInput
-        A column to drop does not exist.
+        A column to keep does not exist.
     """
     from .pandas_types import dtype_of
 
@@ -153,14 +153,16 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
         if name in frame:
             del frame[name]
         frame.insert(0, name, path)
-    drops = table.get("drops", ())
-    for name in drops:
+    drops, keeps = table.get("drops", ()), table.get("keeps", ())
+    for name in keeps:
         if name not in frame:
             columns = ", ".join(map(str, frame.columns[:20]))
             raise BadInput(
-                "the column %r is to be dropped, but the input does not have it. Its columns "
+                "the column %r is to be kept, but the input does not have it. Its columns "
                 "are: %s" % (name, columns)
             )
+    if drops or keeps:
+        drops = [name for name in frame.columns if name in drops or (keeps and name not in keeps)]
     return frame.drop(columns=drops) if drops else frame
 
 

@@ -1,0 +1,1 @@
+"""Recorded jobs of the emulator, and what its own engine wrote of each."""

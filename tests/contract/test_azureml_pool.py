@@ -271,7 +271,7 @@ def test_a_service_that_does_not_answer_is_asked_again(
     assert Path(snapshot["output"]).read_text() == expected
     texts = [e.text for e in run.events(follow=False) if isinstance(e, WarningRaised)]
     assert texts[0].startswith(
-        "Azure ML does not answer (submit: connection reset). The job goes on"
+        "Azure ML does not answer (submit: connection reset). The job is not submitted yet"
     )
     assert "Azure ML answers again" in texts
     assert len(service.requests("create")) == 1

@@ -49,7 +49,7 @@ test('the job of a service has its state, its age and a link to its page', () =>
   assert.equal(shown({ job }, 3), `Azure ML job digits-1: Queued for 8 s ${link}`);
   assert.equal(find(notices.node, 'a').getAttribute('href'), url);
   const running = { ...job, status: 'Running', detail: '2 nodes' };
-  assert.equal(shown({ job: running }), `Azure ML job digits-1: Running, 2 nodes for 5 s ${link}`);
+  assert.equal(shown({ job: running }), `Azure ML job digits-1: Running for 5 s (2 nodes) ${link}`);
   const ended = completed({ job: { ...job, status: 'Completed' } });
   const canceled = { ...job, status: 'Canceled', detail: '' };
   assert.equal(shown({ job: canceled }), `Azure ML job digits-1: Canceled ${link}`);

@@ -126,10 +126,10 @@ def job_line(job: Job, *, has_age: bool) -> str:
     """
     what = f"Azure ML job {job['name']}" if job["name"] else "Azure ML"
     words = job["status"]
-    if job["detail"]:
-        words += f", {job['detail']}"
     if has_age and job["status"] not in _ENDED:
         words += f" for {format_duration(job['since_s'])}"
+    if job["detail"]:
+        words += f" ({job['detail']})"
     return f"{what}: {words}"
 
 

@@ -51,10 +51,10 @@ def shown_at(at_s: float, folder: Path) -> Snapshot:
 @pytest.mark.parametrize(
     ("at_s", "line"),
     [
-        (2, "Azure ML: Uploading, 2 of 4 plan files for 1.0 s"),
+        (2, "Azure ML: Uploading for 1.0 s (2 of 4 plan files)"),
         (13, "Azure ML job digits-1: Queued for 10 s"),
-        (93, "Azure ML job digits-1: Queued, 0 of 2 nodes for 1:30"),
-        (133, "Azure ML job digits-1: Running, 2 of 2 nodes for 10 s"),
+        (93, "Azure ML job digits-1: Queued for 1:30 (0 of 2 nodes)"),
+        (133, "Azure ML job digits-1: Running for 10 s (2 of 2 nodes)"),
     ],
 )
 def test_the_age_is_that_of_the_state_not_of_the_last_report(
@@ -84,7 +84,7 @@ def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
     printer = text.LinePrinter()
     lines = [line for at_s in range(1, 140) for line in printer.lines(shown_at(at_s, tmp_path))]
     assert [line for line in lines if line.startswith("Azure ML")] == [
-        "Azure ML: Uploading, 2 of 4 plan files",
+        "Azure ML: Uploading (2 of 4 plan files)",
         "Azure ML job digits-1: Queued",
         "Azure ML job digits-1: Queued, 0 of 2 nodes",
         "Azure ML job digits-1: Running, 2 of 2 nodes",
@@ -108,6 +108,17 @@ def test_a_status_that_is_older_than_the_result_is_no_slow_mini_batch() -> None:
     assert shown(5) == [("vm-1", "running", 5, 13_000)]
     assert workers.idle() == [signals.WorkersSampled("vm", (("vm-1", "waiting", -1, 20_000),))]
     assert workers.idle() == []
+
+
+def test_a_run_whose_job_waits_is_queued(tmp_path: Path) -> None:
+    state = state_at(133)
+    state.apply(ev.StateEntered(124_000, "Running"))
+    states = {}
+    for at_s, job in ((3, "Queued"), (63, "Preparing"), (123, "Running")):
+        state.apply(JobReported(at_s * 1000, "digits-1", job))
+        shown = take_snapshot(RunFolder(tmp_path), record(), state, CREATED + at_s)
+        states[job] = shown["state"]
+    assert states == {"Queued": "Queued", "Preparing": "Queued", "Running": "Running"}
 
 
 def test_a_queue_is_no_stall(tmp_path: Path) -> None:

@@ -34,10 +34,9 @@ const ENDED = new Set(['Completed', 'Failed', 'Canceled']);
 /** Tells the state of a job, in the words of the Python views; `age` is null for a run that has ended. */
 export function jobText(job: Job, age: number | null): string {
   const what = job.name ? t('Azure ML job {0}', job.name) : t('Azure ML');
-  const state = job.detail ? `${job.status}, ${job.detail}` : job.status;
   const words =
     age === null || ENDED.has(job.status)
-      ? state
-      : t('{0} for {1}', state, clock(job.since_s + age));
-  return `${what}: ${words}`;
+      ? job.status
+      : t('{0} for {1}', job.status, clock(job.since_s + age));
+  return job.detail ? `${what}: ${words} (${job.detail})` : `${what}: ${words}`;
 }

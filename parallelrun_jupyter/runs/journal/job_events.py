@@ -53,6 +53,14 @@ class JobState:
     processed: int = 0
     items_processed: int = 0
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the service has not begun to run it: it is uploaded, queued or prepared."""
+        return self.state in _WAITING
+
+
+_WAITING = frozenset({"Uploading", "NotStarted", "Queued", "Provisioning", "Preparing", "Starting"})
+
 
 def job_after(job: JobState | None, event: JobReported) -> JobState:
     """Return the job after an event."""

@@ -350,7 +350,8 @@ def effective_state(
 ) -> tuple[str, str]:
     """Return the state of a run and its reason; Interrupted if its driver died."""
     if state.is_final or driver_is_alive(folder, record.created_at, now):
-        return state.state, state.reason
+        is_queued = state.state == "Running" and state.job is not None and state.job.is_waiting
+        return "Queued" if is_queued else state.state, state.reason
     if not folder.path.exists():
         return "Interrupted", "its folder has been removed"
     if state.state == "Queued":

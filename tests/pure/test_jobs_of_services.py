@@ -86,8 +86,8 @@ def test_lines_of_a_stream_tell_each_state_once(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("Azure ML")] == [
         "Azure ML: Uploading (2 of 4 plan files)",
         "Azure ML job digits-1: Queued",
-        "Azure ML job digits-1: Queued, 0 of 2 nodes",
-        "Azure ML job digits-1: Running, 2 of 2 nodes",
+        "Azure ML job digits-1: Queued (0 of 2 nodes)",
+        "Azure ML job digits-1: Running (2 of 2 nodes)",
     ]
 
 

@@ -275,7 +275,7 @@ def test_a_full_disk_at_the_start_is_a_sentence_and_leaves_no_folder(
     def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("parallelrun_jupyter.client.submit.shutil.copyfile", fill)
+    monkeypatch.setattr("parallelrun_jupyter.client.new_run.shutil.copyfile", fill)
     with pytest.raises(RunFolderError, match=r"could not be written \(.*No space left on device"):
         submit(ParallelRunConfig(entry_script=str(SCRIPTS / "echo.py")), inputs=numbers)
     assert not list((home / "runs").iterdir())
@@ -296,7 +296,7 @@ def test_a_refused_source_directory_leaves_no_folder(
     (source / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
     (source / "data.bin").write_bytes(bytes(1000))
     small = partial(copy_source, limit_bytes=500)
-    monkeypatch.setattr("parallelrun_jupyter.client.submit.copy_source", small)
+    monkeypatch.setattr("parallelrun_jupyter.client.new_run.copy_source", small)
     config = ParallelRunConfig(entry_script="score.py", source_directory=str(source))
     with pytest.raises(ConfigError, match="would be copied into the run"):
         submit(config, inputs=numbers)

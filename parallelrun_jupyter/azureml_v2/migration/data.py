@@ -136,4 +136,7 @@ def _reads_alike(folder: Path, spec: dict[str, Any]) -> bool:
         found = open_path(folder).spec()
     except ParallelRunError:
         return False
+    if "options" in found:  # the run has read its columns, so that none is missing
+        found["options"] = {**found["options"]}
+        found["options"].pop("ignores_missing_columns", None)
     return {**found, "storage": None} == {**spec, "storage": None}

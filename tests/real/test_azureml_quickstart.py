@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +101,7 @@ def cell_of_the_quickstart(folder: Path, more: str) -> str:
 
 def test_the_quickstart_runs_there_by_one_option_and_kills_lose_nothing(
     notebooks: Any,
+    environ: dict[str, str],
     azureml_service: AzureMLService,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -147,5 +150,15 @@ def test_the_quickstart_runs_there_by_one_option_and_kills_lose_nothing(
     azureml_service.start()
     value = second.run("value = rows_of(run)", folder).value
     assert value == expected
-    jobs = [one["name"] for one in azureml_service.state.values("runs") if not one["parent"]]
-    assert len([name for name in jobs if name.startswith(run_id)]) == 1
+    runs = [one["name"] for one in azureml_service.state.values("runs") if not one["parent"]]
+    jobs = [name for name in runs if name.startswith(run_id)]
+    assert len(jobs) == 1
+
+    # A colleague watches the job in a terminal.
+    words = [python_with_both()[0], "-m", "parallelrun_jupyter", "watch", f"azureml:{jobs[-1]}"]
+    theirs = {**os.environ, **environ, "PARALLELRUN_HOME": str(tmp_path / "theirs")}
+    watched = subprocess.run(
+        words, cwd=folder, env=theirs, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert f"{DIGITS // 5} of {DIGITS // 5} mini-batches" in watched.stdout

@@ -31,6 +31,18 @@ settings.load_profile("untimed")
 SCRIPTS = Path(__file__).parent / "entry_scripts"
 
 
+_OF_PROCESSES = tuple(Path(__file__).parent / ring for ring in ("real", "contract"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In CI, rerun a failed test of real processes once; the summary shows the reruns."""
+    if "CI" not in os.environ or not config.pluginmanager.hasplugin("rerunfailures"):
+        return
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _OF_PROCESSES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("home")

@@ -20,13 +20,6 @@ from tests.conftest import SCRIPTS
 TIMEOUT_S = 60
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In CI, rerun a failed test of real processes once; the summary shows the reruns."""
-    for item in items if "CI" in os.environ else ():
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """Return a store on loopback, one for all tests: each makes containers of its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..config.imported_modules import imported_modules
 from ..data.datasets import inputs
 from ..data.datasets.file_dataset import FileDataset
 from ..errors import ConfigError, ParallelRunError
@@ -261,7 +261,7 @@ def modules_in(folder: Path, source: str) -> dict[str, str]:
     digests: dict[str, str] = {}
     texts = [source]
     while texts and len(digests) < _MAX_MODULES:
-        for name in _imports(texts.pop()):
+        for name in imported_modules(texts.pop()):
             package = folder / name
             is_package = (package / "__init__.py").is_file()
             paths = sorted(package.rglob("*.py")) if is_package else [folder / f"{name}.py"]
@@ -272,18 +272,3 @@ def modules_in(folder: Path, source: str) -> dict[str, str]:
                     digests[relative] = hashlib.sha256(text).hexdigest()
                     texts.append(text.decode("utf-8", "replace"))
     return digests
-
-
-def _imports(source: str) -> set[str]:
-    """Return the names of the modules and packages that a text imports anywhere."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return set()
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.partition(".")[0])
-    return names

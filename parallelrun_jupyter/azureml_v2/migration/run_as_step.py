@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...config.imported_modules import imported_modules
 from ...errors import ConfigError
 from ...pipelines.folder import InputRecord, OutputRecord, PipelineRecord, StepRecord
 from ...runs.run_folder import RunFolder
@@ -218,16 +218,9 @@ def _copy_modules(scripts: Path, cwd: Path) -> None:
 def imported(path: Path) -> set[str]:
     """Return the first names of the modules that a script imports anywhere."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, SyntaxError):
+        return imported_modules(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError):
         return set()
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.split(".")[0])
-    return names
 
 
 def _environment(record: RunRecord, scripts: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from ...config.azureml_compute import DEFAULT_IMAGE, PREFIX, AzureMLCompute
+from ...config.imported_modules import imported_modules
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord
 from ...worker.output.formats import OBJECTS, PARQUET
@@ -109,7 +109,7 @@ def own_modules(folder: RunFolder, record: RunRecord) -> Iterator[tuple[str, str
         for root in _own_folders(folder, record):
             for path in _files_of_module(root, name):
                 yield path, os.path.relpath(path, root)
-                waiting += _imports_of(_text(path))
+                waiting += imported_modules(_text(path))
 
 
 def carried_packages(record: RunRecord) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _imported(folder: RunFolder, record: RunRecord) -> set[str]:
     """Return the names of the modules that a run needs, of the first level."""
     names = set(_names_in_code(folder, record))
     for path, _ in own_modules(folder, record):
-        names.update(_imports_of(_text(path)))
+        names.update(imported_modules(_text(path)))
     for spec in record.inputs.datasets:
         names.update(_OF_CONTAINERS.get(spec.get("container", ""), ()))
         names.update(_OF_TABLES.get(spec.get("form", ""), ()))
@@ -149,11 +149,11 @@ def _names_in_code(folder: RunFolder, record: RunRecord) -> set[str]:
     """Return the modules that the snapshot and the values given to the script import."""
     names: set[str] = set()
     for path in sorted(folder.script.rglob("*.py")):
-        names.update(_imports_of(_text(str(path))))
+        names.update(imported_modules(_text(str(path))))
     if record.script.uses:
         for path in folder.uses.iterdir():
             if path.suffix == SOURCE_SUFFIX:
-                names.update(_imports_of(_text(str(path))))
+                names.update(imported_modules(_text(str(path))))
             elif path.suffix == ".pickle":
                 names.update(_modules_in_pickle(path.read_bytes()))
     for spec in record.inputs.datasets:
@@ -192,21 +192,6 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _imports_of(source: str) -> set[str]:
-    """Return the modules that a text imports anywhere, of the first level."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return set()
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
 
 
 def _modules_in_items(spec: dict[str, Any]) -> set[str]:

@@ -63,7 +63,8 @@ class JobService(Protocol):
     """The jobs of one workspace.
 
     Every method may raise `TransientError`, `CredentialError` and `ServiceError`, and those about a job
-    `JobNotFoundError`. Methods may be called from one thread that is not the driver's.
+    `JobNotFoundError`. `read_result` is called from several threads at once, the others from one; none of
+    them is the driver's.
     """
 
     def submit(self, job: Path, name: str) -> None:

@@ -24,7 +24,7 @@ PROCESSES ?= 3
 # Some containers forbid Python to keep byte code; the many processes of the tests would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all demo test browser environments lint types pure contract docs site coverage oldest dist hooks storm bench peers clean
+.PHONY: all demo test checked browser environments lint types pure contract docs site coverage oldest dist hooks storm bench peers clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.test
@@ -71,7 +71,13 @@ demo: $(VENV)/.demo
 # All rings in one run, whose processes each take the next file: first those of tests/real, which wait
 # for processes of their own, then the many short ones, which fill the end. Those that hold a stop-watch
 # to a page or a journal come last, alone.
-test: browser environments lint types site tests/azurite/node_modules/.package-lock.json
+#
+# The packages come before all else: with `make -j` a second installation (.docs, for the site) would
+# build the front end in the same folder at the same time.
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory checked
+
+checked: browser environments lint types site tests/azurite/node_modules/.package-lock.json
 	@status=0; set -x; \
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
 	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \

@@ -124,6 +124,10 @@ def _drive(
             _announce_ending(requests, with_imports=fork_servers.is_filled)
 
     driver = Driver(folder, make_pool, on_end=announce)
+    if os.environ.get("PARALLELRUN_TELEMETRY"):
+        from ..engine.telemetry.start import start_telemetry
+
+        start_telemetry(folder)
     try:
         return driver.run()
     finally:

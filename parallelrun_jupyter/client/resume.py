@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..formatting import nearest_hint, plural
 from ..machine import usable_cores
-from ..runs.driver_lock import driver_is_alive
+from ..runs.driver_lock import driver_is_alive, is_driven
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import text_from
 from ..runs.resume_request import (
@@ -162,6 +162,8 @@ def _resume(
         )
         return
     failed_only = failed_only or group is not None
+    if _tells_of_end(follower, environ):
+        return
     _check_resumable(snapshot, follower.state, failed_only=failed_only)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
     if not failed_only or group:
@@ -188,6 +190,23 @@ def _resume(
     ).after(earlier)
     secrets = {} if target is None else target.secrets()
     _launch(follower, request, script, {**variables, **secrets})
+
+
+def _tells_of_end(follower: Follower, environ: Mapping[str, str]) -> bool:
+    """Start a driver that only tells of the end of a completed run, if no driver has or does."""
+    state, record, folder = follower.state, follower.record, follower.folder
+    is_told = set(record.notify) <= set(state.notified)
+    if is_told or not state.is_all_done or state.items_failed or is_driven(folder):
+        return False
+    _check_variables(record, folder.run_id, environ)
+    write_resume(folder, read_resume(folder))
+    launch(folder, record.driver_python, {})
+    warnings.warn(
+        f"run {folder.run_id} is Completed; its driver was killed before {', '.join(record.notify)} "
+        "was notified of the end, which happens now.",
+        stacklevel=5,
+    )
+    return True
 
 
 def _launch(

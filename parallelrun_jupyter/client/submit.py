@@ -18,8 +18,10 @@ from ..config.call_form import form_of_source
 from ..config.compute import Compute, as_compute, node_counts
 from ..config.entry_function import is_entry
 from ..config.entry_script import check_script
+from ..config.notify_setting import check_notify, checked_receivers
 from ..config.run_config import ParallelRunConfig
 from ..config.step import Inputs, Output, ParallelRunStep
+from ..config.telemetry import check_telemetry
 from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.object_store import ObjectStore
@@ -78,6 +80,7 @@ def submit(
     update: bool | str = False,
     use: Mapping[str, Any] | None = None,
     run_duplicates_once: bool = False,
+    notify: str | Sequence[str] | None = None,
 ) -> Run:
     """Start a run and return without waiting for it.
 
@@ -113,6 +116,8 @@ def submit(
     run_duplicates_once
         Run only the first of several local files with the same content (SHA-256). The others get a
         copy of its rows at the end, so rows should depend on the content alone.
+    notify
+        Who is told that the run has ended, as the setting of that name, which it replaces.
 
     Returns
     -------
@@ -164,6 +169,7 @@ def submit(
         update=update,
         run_duplicates_once=run_duplicates_once,
         use=use,
+        notify=notify,
     )
 
 
@@ -188,6 +194,7 @@ def submit_script(
     update: bool | str = False,
     use: Mapping[str, Any] | None = None,
     run_duplicates_once: bool = False,
+    notify: str | Sequence[str] | None = None,
 ) -> Run:
     """Start a run of a script, which may be the text of a cell; ``run_id`` defaults to a new one.
 
@@ -199,11 +206,15 @@ def submit_script(
     target = _target(step.config, compute)
     _check(step, script)
     _check_name(name or step.name)
+    receivers = step.config.notify if notify is None else checked_receivers(notify)
+    check_notify(receivers or [])
+    check_telemetry()
     packed = _packed(script, step.config, use or {})
     target.check()  # remote checks come last
     record = _make_record(step, script, target, name or step.name)
     uses = {name: one.python for name, one in packed.items()}
-    record = replace(record, script=replace(record.script, uses=uses))
+    script_record = replace(record.script, uses=uses)
+    record = replace(record, script=script_record, notify=list(receivers or ()))
     if run_id:
         record = replace(record, run_id=run_id)
     check_update(record, update)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, ParallelRunError
-from ..runs.driver_lock import DriverLock
+from ..runs.driver_lock import DriverLock, wait_for_release
 from ..runs.failed_items import FailedItem, failed_items
 from ..runs.journal.events import (
     AttemptSucceeded,
@@ -28,10 +29,11 @@ from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.failed_items_file import write_failed_items
 from ..runs.output.stored_parts import PartIndex
-from ..runs.resume_request import read_resume, write_refusal
+from ..runs.resume_request import read_resume, request_version, write_refusal
 from ..runs.run_folder import RunFolder
 from ..worker.child_loop import traceback_text
 from ..worker.plan_line import PlanLine
+from .keeper import leave_to_copy
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
@@ -48,6 +50,7 @@ from .scheduling.signals import Action, Assign, Record, Signal
 
 # Few runs take rows of others or copy them, and each driver's start counts.
 if TYPE_CHECKING:
+    from .notices import Notices
     from .planning.copied_rows import CopiedRows
     from .planning.duplicates import Duplicates
     from .planning.update import Update
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_WAIT_S = 0.25
+_POLL_S = 0.05
+_RELEASE_LIMIT_S = 2.0
 _CONTROL_S = 0.1
 _SAVE_S = 0.3
 """Interval of writing state.json; longer if that would take more than two percent of the time."""
@@ -102,12 +107,18 @@ class Driver:
         self._folder = folder
         self._clock = clock
         self._on_end = on_end
+        self._request_version = request_version(folder)
+        if any(self._request_version):  # the driver before may be telling of the run's end
+            wait_for_release(folder, _RELEASE_LIMIT_S)
         self._lock = DriverLock(folder)
         self._resume = read_resume(folder)
         self._record = self._resume.applied_to(folder.read_record())
         self._rows = CommittedRows()
         self._parts = PartIndex()
         self._short_results = ShortResults()
+        #: what ``notify`` tells of the last end in the journal, and who tells it
+        self._notice: dict[str, Any] = {}
+        self._notices: Notices | None = None
         state = self._read_journal()
         short_results = self._short_results.in_group(self._resume.group)
         self._committer = Committer(folder, part=state.drivers)
@@ -151,6 +162,7 @@ class Driver:
         """
         is_reusable = False
         try:
+            self._tell_of_end()  # an earlier driver may have been killed before it did
             self._planner.start()
             process = os.getpid(), socket.gethostname()
             self._perform(self._scheduler.start(self._now_ms(), *process, self._resume.script))
@@ -211,6 +223,8 @@ class Driver:
         for event in JournalReader(self._folder.journal).read():
             state.apply(event)
             self._note(event)
+            if isinstance(event, RunFinished):
+                self._describe_end(state)
             if drops_short_results:
                 self._short_results.note(event)
         return state
@@ -319,6 +333,58 @@ class Driver:
         self._committer.record(event)
         self._note(event)
         self._check_columns(event)
+        if isinstance(event, RunFinished):
+            self._describe_end(self._scheduler.state)
+
+    def _describe_end(self, state: RunState) -> None:
+        """Keep what ``notify`` tells of an end that was applied to a state."""
+        if self._record.notify:
+            from .notices import notice_of
+
+            self._notice = notice_of(self._record, state)
+
+    def _tell_of_end(self) -> None:
+        """Tell the receivers that do not know of the last end yet; it is in the journal."""
+        state = self._scheduler.state
+        receivers = [one for one in self._record.notify if one not in state.notified]
+        if self._notices is None and self._notice and receivers:
+            from .notices import Notices
+
+            self._notices = Notices(self._folder, self._notice, state.ends, receivers)
+
+    def _note_notified(self, wait_s: float = 0.0) -> None:
+        """Record which receivers were told."""
+        for event in self._notices.received(self._now_ms(), wait_s) if self._notices else ():
+            self._committer.record(event)
+            self._scheduler.state.apply(event)
+
+    def _leave_notices(self) -> None:
+        """Tell of the end in a process that holds the run's lock meanwhile; this one can go on."""
+        state = self._scheduler.state
+        if self._notices is not None and self._notices.end != state.ends:
+            self._notices.close()
+            self._notices = None
+        if (
+            self._notices is not None or threading.active_count() > 1
+        ):  # the threads of a cluster's package
+            self._finish_notices()
+        elif state.is_final and set(self._record.notify) - set(state.notified):
+            files = self._lock.fileno(), self._committer.fileno()
+            leave_to_copy(self._finish_notices, files)
+
+    def _finish_notices(self) -> None:
+        """Wait until all receivers were told, in bounded time, unless a resume waits for the run."""
+        self._tell_of_end()
+        if self._notices is None:
+            return
+        while self._notices.is_open and request_version(self._folder) == self._request_version:
+            self._note_notified(_POLL_S)
+            self._lock.heartbeat()
+        self._notices.close()
+        try:
+            self._save_state()
+        except OSError:
+            _log.exception("the notices of the run's end could not be noted")
 
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)
@@ -365,6 +431,7 @@ class Driver:
             return
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
+        self._note_notified()
         self._pool.set_mini_batches_left(self._scheduler.state.left)
         for name in os.listdir(self._folder.control):
             if name == remote_logs.REQUEST:
@@ -408,7 +475,10 @@ class Driver:
             write_refusal(self._folder, reason)
             return
         try:
-            self._committer.record_end(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
+            event = RunFinished(self._now_ms(), "Failed", reason, "", 0, trace)
+            self._committer.record_end(event)
+            self._scheduler.state.apply(event)
+            self._describe_end(self._scheduler.state)
         except OSError:  # readers will notice that the driver is dead
             _log.exception("the journal could not be written")
 
@@ -423,6 +493,8 @@ class Driver:
         if self._copied is not None:
             self._copied.close()
         self._pool.close()
+        self._committer.stop()
+        self._leave_notices()
         self._committer.close()
         self._plan.close()
         self._lock.release()

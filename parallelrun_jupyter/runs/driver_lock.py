@@ -42,6 +42,10 @@ class DriverLock:
             self._last_beat = now
             os.utime(self._path)
 
+    def fileno(self) -> int:
+        """Return the descriptor that holds the lock: so does each copy of it in another process."""
+        return self._lock
+
     def release(self) -> None:
         """Release the run to another driver."""
         os.close(self._lock)
@@ -53,6 +57,15 @@ def _lock(path: Path, run_id: str) -> int:
     except OSError as error:
         msg = f"run {run_id} already has a driver; watch it with 'parallelrun watch {run_id}'."
         raise RunFolderError(msg) from error
+
+
+def is_driven(folder: Folder) -> bool:
+    """Return whether a driver on this machine holds the lock of a run."""
+    try:
+        os.close(try_lock(folder.path / "driver.lock"))
+    except OSError:
+        return True
+    return False
 
 
 def wait_for_release(folder: Folder, limit_s: float) -> None:

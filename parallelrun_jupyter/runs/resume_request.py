@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -96,6 +97,15 @@ def read_resume(folder: RunFolder) -> ResumeRequest:
     except (ValueError, TypeError) as error:
         msg = f"{path} is not a request to resume ({error}). Delete this file, then resume the run."
         raise RunFolderError(msg, folder.run_id) from error
+
+
+def request_version(folder: RunFolder) -> tuple[int, int]:
+    """Return what changes whenever a resume is requested; (0, 0) if none was."""
+    try:
+        stat = os.stat(folder.control / _NAME)
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def write_refusal(folder: RunFolder, reason: str) -> None:

@@ -49,6 +49,7 @@ KINDS = {
     ev.WarningRaised: (COUNT, TEXT, TEXT),
     ev.CancelRequested: (COUNT, st.booleans()),
     ev.RunFinished: (COUNT, TEXT, TEXT, TEXT, COUNT, TEXT),
+    ev.EndNotified: (COUNT, COUNT, TEXT, TEXT),
 }
 EVENTS = st.one_of(*(st.builds(kind, *fields) for kind, fields in KINDS.items()))
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from parallelrun_jupyter.runs.journal.events import RunFinished, WarningRaised
+from parallelrun_jupyter.runs.journal.events import EndNotified, RunFinished, WarningRaised
 from parallelrun_jupyter.runs.journal.files import JournalWriter, has_end
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.snapshot.follower import Follower, wait_for_end, watch
@@ -99,6 +99,8 @@ def test_the_last_line_tells_whether_a_run_has_ended(tmp_path: Path, state: str)
     assert not has_end(journal)
     writer.append([RunFinished(2, state, "reason", "", 0)])
     assert has_end(journal)
+    writer.append([EndNotified(9, 1, "desktop"), EndNotified(9, 1, "env:HOOK", "no answer")])
+    assert has_end(journal), "notes about the end follow it"
     writer.append([WarningRaised(3, "a resume goes on")])
     assert not has_end(journal)
     writer.close()

@@ -136,6 +136,14 @@ class Committer:
         self._reserve.unlink(missing_ok=True)
         self._journal.append([event])
 
+    def stop(self) -> None:
+        """End the thread: from now on the caller waits for the disk."""
+        self._thread.shutdown()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the journal."""
+        return self._journal.fileno()
+
     def close(self) -> None:
         """Close the files; uncommitted rows and events are dropped."""
         self._thread.shutdown()

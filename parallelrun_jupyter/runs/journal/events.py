@@ -424,6 +424,35 @@ class RunFinished:
         _make_visible(self, "reason")
 
 
+@dataclass(frozen=True, slots=True)
+class EndNotified:
+    """A receiver of ``notify`` was told of the end of the run, or could not be.
+
+    Parameters
+    ----------
+    end
+        Which end, counted from 1: a resumed run may end several times.
+    receiver
+        As in the run's record.
+    error
+        Why the receiver was not told; empty if it was.
+    """
+
+    at_ms: int
+    end: int
+    receiver: str
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "error")
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warning about the error, if there is one."""
+        text = f"{self.receiver} was not notified that the run has ended: {self.error}"
+        return [text] if self.error else []
+
+
 Event: TypeAlias = (
     RunStarted
     | RunResumed
@@ -452,4 +481,5 @@ Event: TypeAlias = (
     | WarningRaised
     | CancelRequested
     | RunFinished
+    | EndNotified
 )

@@ -19,12 +19,12 @@ from .call_events import CallsHeld, CallsLimited
 from .calls import CallsState
 from .events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, PartStored, ResultsReused
 from .failure_groups import FailureGroup
-from .lines import END_START, decode_lines, encode
+from .lines import END_START, NOTIFIED_START, decode_lines, encode
 from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
 from .worker_state import WorkerState
 
-STATE_SCHEMA = 7
+STATE_SCHEMA = 8
 
 _RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
@@ -66,6 +66,10 @@ class JournalWriter:
         """Return the size of the journal."""
         return os.fstat(self._fd).st_size
 
+    def fileno(self) -> int:
+        """Return the descriptor of the journal."""
+        return self._fd
+
     def sync(self) -> None:
         """Wait until all appended events are on disk."""
         os.fsync(self._fd)
@@ -90,7 +94,7 @@ def _truncate_incomplete_line(fd: int) -> None:
 
 
 def has_end(path: Path) -> bool:
-    """Return whether the last line of a journal is the end of the run; few bytes are read.
+    """Return whether a journal ends with the end of the run, and notes about it; few bytes are read.
 
     A resume appends to the journal, so that an ended run may go on.
     """
@@ -102,7 +106,10 @@ def has_end(path: Path) -> bool:
     except FileNotFoundError:  # the driver has not created it yet
         return False
     # A longer last line, with a traceback of the driver, is found by the next whole read.
-    return tail.endswith(b"\n") and tail[:-1].rpartition(b"\n")[2].startswith(END_START)
+    lines = tail.split(b"\n")
+    while len(lines) > 1 and lines[-2].startswith(NOTIFIED_START):
+        del lines[-2]
+    return len(lines) > 1 and not lines[-1] and lines[-2].startswith(END_START)
 
 
 class JournalReader:

@@ -25,6 +25,9 @@ from .events import (
 END_START = b'{"event":"RunFinished",'
 """How the line of a run's end begins, as `encode` makes it."""
 
+NOTIFIED_START = b'{"event":"EndNotified",'
+"""How the lines begin that may follow the end."""
+
 _POSITIONAL = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _NAMED: dict[str, type[Any]] = {
     kind.__name__: kind for kind in get_args(Event) if kind not in _POSITIONAL

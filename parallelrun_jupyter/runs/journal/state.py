@@ -17,6 +17,7 @@ from .events import (
     CallLimited,
     CancelRequested,
     DuplicatesCopied,
+    EndNotified,
     Event,
     InitFailed,
     ItemsFailed,
@@ -84,6 +85,9 @@ class RunState:
     cancel: bool = False
     output: str = ""
     output_bytes: int = 0
+    #: how often the run has ended, and the receivers that were told of the last end
+    ends: int = 0
+    notified: list[str] = field(default_factory=list)
     #: completions over time under the current driver
     throughput: Throughput = field(default_factory=Throughput)
     #: time of the last progress: a mini-batch planned or started, an attempt ended, a new state
@@ -215,8 +219,13 @@ class RunState:
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback
                 self.output, self.output_bytes = event.output, event.output_bytes
+                self.ends, self.notified = self.ends + 1, []
                 for worker in self.workers.values():
                     worker.phase, worker.mini_batch = "ended", -1
+            case EndNotified():
+                self.at_ms = before  # the run took no longer for it
+                self.notified += [event.receiver] * (event.end == self.ends)
+                self.warnings.extend(event.warnings)
             case _:
                 self._apply_worker(event)
 

@@ -130,6 +130,10 @@ def _drive(
     else:
         make_pool = partial(backend.make_pool, fork_servers=fork_servers)
         driver = Driver(folder, make_pool, on_end=announce)
+    if os.environ.get("PARALLELRUN_TELEMETRY"):
+        from ..engine.telemetry.start import start_telemetry
+
+        start_telemetry(folder)
     try:
         return driver.run()
     finally:

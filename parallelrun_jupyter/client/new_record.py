@@ -86,6 +86,7 @@ def make_record(step: ParallelRunStep, script: Script, target: Compute, name: st
         placement=_placement(config, target, calls),
         limits=_limits(config),
         calls=calls,
+        notify=list(config.notify or ()),
     )
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..config.azureml_compute import AzureMLCompute
 from ..config.compute import Compute, as_compute
 from ..config.entry_script import check_script
+from ..config.notify_setting import check_notify
 from ..config.run_config import ParallelRunConfig
 from ..config.step import ParallelRunStep
+from ..config.telemetry import check_telemetry
 from ..data.datasets.memory_dataset import MemoryDataset
 from ..data.storage.object_store import ObjectStore
 from ..errors import ConfigError, EntryScriptError, MissingExtraError, RunFolderError
@@ -75,6 +77,8 @@ def check_run(
         raise ConfigError(msg)
     _check(step, script)
     _check_name(name or step.name)
+    check_notify(step.config.notify or [])
+    check_telemetry()
     packed = _packed(script, step.config, use or {})
     record = make_record(step, script, target, name or step.name)
     if isinstance(target, AzureMLCompute):

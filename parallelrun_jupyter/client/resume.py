@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.azureml_compute import AzureMLCompute
 from ..config.compute import Compute, as_compute, node_counts
-from ..config.entry_script import check_script
+from ..config.notify_setting import check_notify
 from ..config.run_config import ParallelRunConfig
-from ..data.datasets.memory_dataset import StoredDataset
 from ..data.storage.credentials import variables_for_driver
 from ..data.storage.storage import StorageSpec
 from ..errors import (
     ConfigError,
-    EntryScriptError,
     InputError,
     LaunchError,
     Remedy,
@@ -33,6 +26,7 @@ from ..machine import usable_cores
 from ..runs.driver_lock import driver_is_alive
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import text_from
+from ..runs.notices import is_untold
 from ..runs.resume_request import (
     ResumeRequest,
     one_at_a_time,
@@ -44,16 +38,14 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot, is_shown_as, short_results_exceed
-from ..worker.function_script import KEYWORDS
-from ..worker.output.formats import OBJECTS
 from .call_changes import NAMES, changed_calls, check_budget
+from .corrections import Corrected, correction
 from .foreign_jobs import follow
-from .function_calls import Functions, calling_script
+from .function_calls import Functions
 from .launcher import end_leftovers, launch
-from .script import Script
 
 if TYPE_CHECKING:
-    from .by_value import Packed
+    pass
 
 _START_LIMIT_S = 20.0
 _POLL_S = 0.02
@@ -136,7 +128,7 @@ def resume_run(
             follower,
             snapshot,
             failed_only=failed_only,
-            correct=_correction(follower.record, entry_script, functions),
+            correct=correction(follower.record, entry_script, functions),
             compute=compute,
             group=group,
             changes=ResumeRequest(limits=limits, calls=calls),
@@ -162,7 +154,7 @@ def _resume(
     snapshot: Snapshot,
     *,
     failed_only: bool,
-    correct: Callable[[RunFolder], _Corrected] | None,
+    correct: Callable[[RunFolder], Corrected] | None,
     compute: object,
     group: str | None,
     changes: ResumeRequest,
@@ -180,6 +172,9 @@ def _resume(
         )
         return
     failed_only = failed_only or group is not None
+    is_whole = follower.state.is_all_done and not follower.state.items_failed
+    if is_whole and _tells_of_end(folder, record, follower.state):
+        return
     _check_resumable(snapshot, follower.state, failed_only=failed_only)
     group = "" if group is None else _failed_group(follower.state, group, folder.run_id)
     if not failed_only or group:
@@ -232,10 +227,27 @@ def _leave_azureml(
         warnings.warn(warning, stacklevel=5)
 
 
+def _tells_of_end(folder: RunFolder, record: RunRecord, state: RunState) -> bool:
+    """Start telling of the end of a completed run, if its driver was killed before it did."""
+    if not is_untold(folder, record, state):
+        return False
+    from ..engine.notices.start import tell_of_end
+
+    check_notify(record.notify)
+    if not tell_of_end(folder, record, state):
+        return False
+    warnings.warn(
+        f"run {folder.run_id} is Completed; its driver was killed before {', '.join(record.notify)} "
+        "was notified of the end, which happens now.",
+        stacklevel=5,
+    )
+    return True
+
+
 def _launch(
     follower: Follower,
     request: ResumeRequest,
-    script: _Corrected | None,
+    script: Corrected | None,
     variables: Mapping[str, str],
 ) -> None:
     """Start a driver with a request; if it refuses, restore the previous request and script."""
@@ -377,112 +389,3 @@ def _failed_group(state: RunState, name: str, run_id: str) -> str:
         f"{nearest_hint(name, groups)} The groups are: {listed}{more}."
     )
     raise ConfigError(msg, run_id, remedy=[Remedy.FAILURE_GROUPS])
-
-
-@dataclass(frozen=True, slots=True)
-class _Corrected:
-    """A corrected entry script that has replaced the run's.
-
-    ``before`` has the copy of each file or folder that was replaced.
-    """
-
-    before: Mapping[Path, Path]
-    digest: str
-
-    def restore(self) -> None:
-        """Restore the earlier script."""
-        for target, before in self.before.items():
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(before, target)
-
-
-def _correction(
-    record: RunRecord,
-    entry_script: str | os.PathLike[str] | None,
-    functions: Functions | None,
-) -> Callable[[RunFolder], _Corrected] | None:
-    """Return how to replace the script of a run; None if it is kept.
-
-    Raises
-    ------
-    ConfigError
-        The correction is not of the kind of the run's script, or the function cannot be called so.
-    """
-    if entry_script is not None and record.script.call:
-        msg = (
-            f"run {record.run_id} calls a function, and entry_script is {str(entry_script)!r}; give the "
-            "corrected function: run.resume(function=...)."
-        )
-        raise ConfigError(msg)
-    if functions is not None and not record.script.call:
-        msg = (
-            f"run {record.run_id} has an entry script, and function is {functions.function!r:.80}; give "
-            "the corrected script: run.resume(entry_script='fixed.py')."
-        )
-        raise ConfigError(msg)
-    if entry_script is not None:
-        return partial(_replace_script, record=record, path=Path(entry_script))
-    if functions is not None:
-        functions = replace(functions, call=record.script.call)
-        first = _first_item(record) if functions.call == KEYWORDS else None
-        functions.check(first)
-        keeps_objects = record.output.format == OBJECTS
-        script = calling_script(functions, first, keeps_objects=keeps_objects)
-        from .by_value import pack_all  # cloudpickle takes a while to import
-
-        packed = pack_all(script.uses, is_plain=record.script.python != record.driver_python)
-        return partial(_replace_functions, record=record, script=script, packed=packed)
-    return None
-
-
-def corrected_functions(function: Any, init: Any, shutdown: Any) -> Functions | None:
-    """Return the corrected functions of a resume; None if there are none."""
-    if function is None and (init is not None or shutdown is not None):
-        msg = "resume() got init or shutdown without function; give the function, too: it shares their variables."
-        raise ConfigError(msg)
-    return None if function is None else Functions("resume", "", function, init, shutdown)
-
-
-def _first_item(record: RunRecord) -> Any:
-    return next(iter(next(StoredDataset(record.inputs.datasets[0]).parts())))
-
-
-def _replace_script(folder: RunFolder, record: RunRecord, path: Path) -> _Corrected:
-    """Replace the run's script by a corrected one; keep the earlier one beside it."""
-    path = path.expanduser().absolute()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"the corrected entry script {path} could not be read: {error}"
-        raise EntryScriptError(msg) from error
-    if record.script.python == record.driver_python:
-        check_script(text, path.name)
-    target = folder.script / record.script.path
-    before = _name_before(target)
-    shutil.copyfile(target, before)
-    shutil.copyfile(path, target)
-    return _Corrected({target: before}, hashlib.sha256(target.read_bytes()).hexdigest())
-
-
-def _replace_functions(
-    folder: RunFolder, record: RunRecord, script: Script, packed: Mapping[str, Packed]
-) -> _Corrected:
-    """Replace the run's functions, and the script that calls them; keep the earlier ones."""
-    target, text = folder.script / record.script.path, script.text or ""
-    before = {path: _name_before(path) for path in (target, folder.uses)}
-    for path, copy in before.items():
-        os.replace(path, copy)
-    target.write_text(text, encoding="utf-8")
-    from .by_value import write
-
-    write(folder.uses, packed)
-    digest = hashlib.sha256(text.encode())
-    for one in packed.values():
-        digest.update(one.stream)
-    return _Corrected(before, digest.hexdigest())
-
-
-def _name_before(target: Path) -> Path:
-    number = 1 + len(list(target.parent.glob(f"{target.name}.*.before")))
-    return target.with_name(f"{target.name}.{number}.before")

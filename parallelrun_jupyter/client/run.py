@@ -20,12 +20,13 @@ from ..runs.logs import reader
 from ..runs.snapshot.follower import POLL_S, wait_for_end
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
+from .corrections import corrected_functions
 from .failures import attempts_frame, failure_of, first_failure, groups_frame, items_frame
 from .function_results import RAISE, import_readers, read_results
 from .kept_run import KeptRun
 from .result_values import check_objects
 from .results import read_frame
-from .resume import corrected_functions, resume_run
+from .resume import resume_run
 from .try_one import line_of, trial_of
 
 if TYPE_CHECKING:

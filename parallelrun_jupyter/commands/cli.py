@@ -16,7 +16,7 @@ from ..client.run import Run
 from ..client.submit import submit
 from ..errors import ConfigError, ParallelRunError, RunFailedError
 from ..notebook.live import watch_json
-from ..runs.failed_items import failed_items
+from ..runs.failed_items import FailedItem, failed_items
 from ..runs.output.failed_items_file import failed_items_file
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.result_pages import RowQuery
@@ -39,6 +39,7 @@ from .options import (
     update_of,
 )
 from .shown_rows import pages_of, rows_as_json, rows_as_table
+from .shown_run import run_as_json, run_as_text
 
 FAILED = 1
 USAGE = 2
@@ -144,6 +145,11 @@ def _add_watching(commands: Any) -> None:
     runs = commands.add_parser("list", help="list the runs, newest first")
     add_list_options(runs)
     runs.set_defaults(parser=runs, command=_list)
+
+    show = commands.add_parser("show", help="print the progress of a run, without waiting for it")
+    _add_run(show)
+    show.add_argument("--json", action="store_true", help="Print a JSON object, for programs.")
+    show.set_defaults(parser=show, command=_show)
 
     watching = commands.add_parser("watch", help="watch a run until it ends")
     _add_run(watching)
@@ -310,6 +316,12 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _show(options: argparse.Namespace) -> int:
+    run = _run_of(options)
+    print(run_as_json(run) if options.json else run_as_text(run))
+    return 0
+
+
 def _watch(options: argparse.Namespace) -> int:
     run = _run_of(options)
     if not options.json:
@@ -349,13 +361,17 @@ def _print_items(follower: Follower, *, as_json: bool) -> None:
     items = failed_items(follower.folder)
     if as_json:
         for item in items:
-            row = {name: value for name, value in item._asdict().items() if name != "log"}
-            print(json.dumps(row, separators=(",", ":")))
+            print(json.dumps(item_fields(item), separators=(",", ":")))
         return
     number = follower.state.items_failed
     path = failed_items_file(follower.folder, follower.record)
     more = plain(str(path or f"parallelrun failures {follower.folder.run_id} --json"))
     print(items_text(items, number, more) if number else "no failed items")
+
+
+def item_fields(item: FailedItem) -> dict[str, Any]:
+    """Return the fields of a failed item for programs."""
+    return {name: value for name, value in item._asdict().items() if name != "log"}
 
 
 def _logs(options: argparse.Namespace) -> int:

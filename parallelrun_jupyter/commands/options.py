@@ -60,8 +60,16 @@ _METAVARS = {
     "token_prices": "USD",
     "budget": "USD",
     "description": "TEXT",
+    "notify": "WHO",
 }
-_REPEATABLE = {"environment_variables", "partition_keys", "preload", "retry_on", "no_retry_on"}
+_REPEATABLE = {
+    "environment_variables",
+    "partition_keys",
+    "preload",
+    "retry_on",
+    "no_retry_on",
+    "notify",
+}
 _FLAGS = {"isolate_failures"}
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
 _LISTED_RUNS = 20

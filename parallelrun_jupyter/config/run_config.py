@@ -17,6 +17,7 @@ from ..formatting import nearest_hint
 from .call_settings import BudgetSetting, PricesSetting, RateSetting
 from .compute import as_compute
 from .entry_function import is_entry
+from .notify_setting import NotifySetting
 from .settings import (
     ExceptionsSetting,
     FileNameSetting,
@@ -198,6 +199,11 @@ class ParallelRunConfig(HasTraits):
     )
     environment_variables = VariablesSetting(None, "Environment variables for the script.")
     description = TextSetting(None, "A description of the run.")
+    notify = NotifySetting(
+        None,
+        "Who is told that the run has ended: desktop, mailto:NAME@HOST, env:VARIABLE (with the URL of "
+        "a webhook) or the URL. Default: no one.",
+    )
 
     def __init__(self, **settings: Any) -> None:
         unknown = [name for name in settings if not self.has_trait(name)]

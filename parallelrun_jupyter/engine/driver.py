@@ -408,7 +408,9 @@ class Driver:
             write_refusal(self._folder, reason)
             return
         try:
-            self._committer.record_end(RunFinished(self._now_ms(), "Failed", reason, "", 0, trace))
+            event = RunFinished(self._now_ms(), "Failed", reason, "", 0, trace)
+            self._committer.record_end(event)
+            self._scheduler.state.apply(event)
         except OSError:  # readers will notice that the driver is dead
             _log.exception("the journal could not be written")
 
@@ -425,4 +427,8 @@ class Driver:
         self._pool.close()
         self._committer.close()
         self._plan.close()
+        if self._record.notify:
+            from .notices.start import tell_of_end
+
+            tell_of_end(self._folder, self._record, self._scheduler.state)
         self._lock.release()

@@ -309,6 +309,8 @@ class RunRecord:
     description: str = ""
     schema: int = RECORD_SCHEMA
     calls: RunCalls = field(default_factory=RunCalls)
+    #: who is told that the run has ended; URLs with secrets are in environment variables named here
+    notify: list[str] = field(default_factory=list)
 
     @property
     def is_followed(self) -> bool:

@@ -46,6 +46,7 @@ WORDS: dict[str, tuple[str, Any]] = {
     "logging_level": ("--logging-level=DEBUG", "DEBUG"),
     "environment_variables": ("--environment-variables=A=1", {"A": "1"}),
     "description": ("--description=text", "text"),
+    "notify": ("--notify=desktop --notify=env:HOOK", ["desktop", "env:HOOK"]),
 }
 PARSERS = [run_options("parallelrun run"), cell_options()]
 

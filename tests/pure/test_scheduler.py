@@ -414,8 +414,8 @@ def test_a_new_node_gets_the_mini_batches_of_a_lost_one() -> None:
         bench.succeed("n1", mini_batch, 1)
     bench.stop_all()
     assert bench.end.state == "Completed"
-    assert bench.scheduler.state.nodes_lost == 1
-    assert bench.scheduler.state.nodes == {"n1": "tcp://b"}
+    assert bench.scheduler.state.crew.nodes_lost == 1
+    assert bench.scheduler.state.crew.nodes == {"n1": "tcp://b"}
 
 
 def lose_with(bench: Bench, count: int, *, blames: bool = True) -> None:

@@ -338,3 +338,35 @@ def test_the_demo_from_start_to_picture(tmp_path: Path) -> None:
     picture = tmp_path / "parallelrun-demo" / "predictions.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "Next:" in done.stdout
+
+
+def test_a_run_is_shown_without_waiting(start: Callable[..., Run], tmp_path: Path) -> None:
+    script = tmp_path / "long.py"
+    script.write_text(
+        "import time\n\n\ndef run(mini_batch):\n"
+        "    time.sleep(600 * ('000.txt' not in mini_batch[0]))\n    return mini_batch\n"
+    )
+    run = start(str(script))
+    while not run.snapshot()["succeeded"]:
+        time.sleep(0.01)
+    active = json.loads(parallelrun("show", "--json").stdout)
+    assert (active["run_id"], active["is_final"]) == (run.run_id, False)
+    run.cancel()
+    assert end_of(run) == "Canceled"
+    shown = json.loads(parallelrun("show", run.run_id, "--json").stdout)
+    row = run.row()
+    extra = {"failure_groups": [], "warnings": [], "folder": str(run.folder.path)}
+    assert shown == {**row, **extra, "size_bytes": shown["size_bytes"]}
+    assert parallelrun("show", run.run_id).stdout.startswith(row["name"])
+
+
+def test_failures_are_shown_by_group(start: Callable[..., Run], tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text("def run(mini_batch):\n    raise ValueError('no')\n")
+    run = start(str(script), run_max_try=1, error_threshold=-1, mini_batch_size=20)
+    end_of(run)
+    [group] = json.loads(parallelrun("show", "--json").stdout)["failure_groups"]
+    assert group["error"] == "ValueError"
+    assert group["message"] == "no"
+    assert group["group"].startswith("ValueError at bad.py:2")
+    assert group["items_lost"] == 60

@@ -17,6 +17,7 @@ from ..run_folder import RunFolder
 from .answers import Answers
 from .call_events import CallsHeld, CallsLimited
 from .calls import CallsState
+from .crew import Crew
 from .events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, PartStored, ResultsReused
 from .failure_groups import FailureGroup
 from .job_events import JobState
@@ -25,7 +26,7 @@ from .state import KEPT_ATTEMPTS, RunState
 from .throughput import KEPT_POINTS, Throughput
 from .worker_state import WorkerState
 
-STATE_SCHEMA = 8
+STATE_SCHEMA = 9
 
 _RESULTS = (AttemptSucceeded, ItemsSucceeded)
 _BLOCK_BYTES = 1 << 20
@@ -171,13 +172,13 @@ def write_state(folder: RunFolder, state: RunState, journal_bytes: int) -> None:
         value = getattr(state, field.name)
         if field.name == "statuses":
             value = base64.b85encode(zlib.compress(bytes(value), 1)).decode("ascii")
-        elif field.name in {"workers", "groups"}:
+        elif field.name == "groups":
             value = [{f.name: getattr(row, f.name) for f in fields(row)} for row in value.values()]
         elif field.name in {"tries", "failed_in"}:
             value = list(value.items())
         elif field.name == "answers":
             value = [[mini_batch, answers.to_json()] for mini_batch, answers in value.items()]
-        elif field.name in {"reused", "calls", "job"}:
+        elif field.name in {"reused", "calls", "job", "crew"}:
             value = value and asdict(value)
         elif field.name == "throughput":
             value = {**asdict(value), "points": list(value.points)}
@@ -200,7 +201,7 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         if record.pop("schema") != STATE_SCHEMA or is_ahead:
             return RunState(), 0
         record["statuses"] = bytearray(zlib.decompress(base64.b85decode(record["statuses"])))
-        record["workers"] = {row["worker"]: WorkerState(**row) for row in record["workers"]}
+        record["crew"] = _crew_of(record["crew"])
         record["groups"] = {row["group"]: FailureGroup(**row) for row in record["groups"]}
         record["tries"] = dict(record["tries"])
         record["failed_in"] = dict(record["failed_in"])
@@ -209,10 +210,6 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         record["calls"] = record["calls"] and _calls_of(record["calls"])
         record["job"] = record["job"] and JobState(**record["job"])
         record["warnings"] = deque(record["warnings"], maxlen=RunState().warnings.maxlen)
-        for worker in record["workers"].values():
-            worker.uses = list(map(tuple, worker.uses))
-            worker.progress = worker.progress and tuple(worker.progress)
-            worker.calls = worker.calls and tuple(worker.calls)
         attempts = map(tuple, record["recent_attempts"])
         record["recent_attempts"] = deque(attempts, maxlen=KEPT_ATTEMPTS)
         throughput = record["throughput"]
@@ -222,6 +219,15 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         return RunState(**record), journal_bytes
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return RunState(), 0
+
+
+def _crew_of(values: dict[str, Any]) -> Crew:
+    for row in values["workers"].values():
+        row["uses"] = list(map(tuple, row["uses"]))
+        row["progress"] = row["progress"] and tuple(row["progress"])
+        row["calls"] = row["calls"] and tuple(row["calls"])
+    workers = {name: WorkerState(**row) for name, row in values["workers"].items()}
+    return Crew(**{**values, "workers": workers})
 
 
 def _calls_of(values: dict[str, Any]) -> CallsState:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .answers import Answers
 from .call_events import CallsHeld, CallsLimited, CallsSpent
 from .calls import CallsState, calls_after
+from .crew import Crew
 from .events import (
     FINAL_STATES,
     AttemptFailed,
@@ -108,18 +109,17 @@ class RunState:
     job: JobState | None = None
     #: failure group of the last attempt, by mini-batch
     failed_in: dict[int, str] = field(default_factory=dict)
-    workers: dict[str, WorkerState] = field(default_factory=dict)
-    workers_lost: int = 0
-    #: locations of the nodes that joined, by name
-    nodes: dict[str, str] = field(default_factory=dict)
-    nodes_lost: int = 0
-    #: restart counts of ended workers that are not replaced yet, by node
-    vacant: dict[str, list[int]] = field(default_factory=dict)
+    crew: Crew = field(default_factory=Crew)
     recent_attempts: deque[EndedAttempt] = field(
         default_factory=lambda: deque(maxlen=KEPT_ATTEMPTS)
     )
     groups: dict[str, FailureGroup] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_WARNINGS))
+
+    @property
+    def workers(self) -> dict[str, WorkerState]:
+        """The workers of the current driver, by name."""
+        return self.crew.workers
 
     @property
     def done(self) -> int:
@@ -208,9 +208,9 @@ class RunState:
             case CancelRequested():
                 self.cancel = True
             case NodeJoined():
-                self.nodes[event.node] = event.place
+                self.crew.nodes[event.node] = event.place
             case NodeLost():
-                self._remove_node(event.node)
+                self.crew.remove_node(event.node)
             case WarningRaised():
                 self.warnings.append(event.text)
             case CallsLimited() | CallsSpent() | CallsHeld():
@@ -223,8 +223,7 @@ class RunState:
                 self.state, self.reason = event.state, event.reason
                 self.traceback = event.traceback
                 self.output, self.output_bytes = event.output, event.output_bytes
-                for worker in self.workers.values():
-                    worker.phase, worker.mini_batch = "ended", -1
+                self.crew.end()
             case _:
                 self._apply_worker(event)
 
@@ -235,8 +234,7 @@ class RunState:
         self.last_progress_ms = at_ms
         if self.drivers:
             self.throughput.start_driver(at_ms, before_ms, self.done, self.items_done)
-        for gone in (self.workers, self.nodes, self.vacant):
-            gone.clear()
+        self.crew.start_over()
         self.drivers += 1
 
     def _apply_items(self, event: ItemsChange) -> None:
@@ -258,56 +256,20 @@ class RunState:
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled
     ) -> None:
         match event:
-            case WorkerStarted() if event.worker in self.workers:
-                self.workers[event.worker].pid = event.pid  # requested earlier, running now
             case WorkerStarted():
-                before = self.vacant.get(event.node)
-                restarts = before.pop(0) + 1 if before else 0
-                self.workers[event.worker] = WorkerState(
-                    event.worker, event.node, event.pid, since_ms=event.at_ms, restarts=restarts
-                )
+                self.crew.start_worker(event)
             case WorkerReady():
                 if event.worker in self.workers:
                     self.workers[event.worker].enter("waiting", -1, event.at_ms)
             case WorkerLost():
-                self.workers_lost += 1
-                self._remove_worker(event.worker)
+                self.crew.workers_lost += 1
+                self.crew.remove_worker(event.worker)
             case InitFailed():
                 self._group_of(event, -1).attempts += 1
-                self._remove_worker(event.worker)
+                self.crew.remove_worker(event.worker)
             case NodeSampled():
-                self._sample_workers(event)
-
-    def _remove_worker(self, name: str) -> None:
-        """Remove a worker; the next one on its node replaces it."""
-        worker = self.workers.pop(name, None)
-        if worker is not None:
-            self.vacant.setdefault(worker.node, []).append(worker.restarts)
-
-    def _remove_node(self, node: str) -> None:
-        self.nodes_lost += 1
-        self.nodes.pop(node, None)
-        self.vacant.pop(node, None)
-        self.workers = {k: worker for k, worker in self.workers.items() if worker.node != node}
-
-    def _sample_workers(self, event: NodeSampled) -> None:
-        for name, phase, mini_batch, since_ms, *used in event.workers:
-            worker = self.workers.get(name)
-            if worker is not None:
-                if worker.enter(phase, mini_batch, since_ms):
+                if self.crew.sample(event):
                     self.last_progress_ms = self.at_ms
-                if used:
-                    cpu, memory, gpu, gpu_memory = used
-                    worker.add_use((event.at_ms, cpu, memory, gpu, gpu_memory))
-        for name, done, of, counts_items in event.progress:
-            worker = self.workers.get(name)
-            if worker is not None:
-                worker.progress = (done, of, counts_items)
-                self.last_progress_ms = self.at_ms
-        for name, in_flight, waiting in event.calls:
-            worker = self.workers.get(name)
-            if worker is not None:
-                worker.calls = (in_flight, waiting)
 
     def _set_status(self, mini_batch: int, status: int) -> None:
         missing = mini_batch + 1 - len(self.statuses)

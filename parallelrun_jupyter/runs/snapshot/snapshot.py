@@ -12,6 +12,7 @@ from ..journal.events import FINAL_STATES
 from ..journal.failure_groups import FailureGroup, costliest_first
 from ..journal.state import RunState
 from ..journal.worker_state import WorkerState
+from ..notices import warnings_of
 from ..run_folder import RunFolder
 from ..run_record import RunRecord
 from . import progress
@@ -196,12 +197,17 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         lanes=lanes,
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],
         workers_hidden=max(0, len(workers) - SHOWN_WORKERS),
-        workers_lost=state.workers_lost,
+        workers_lost=state.crew.workers_lost,
         groups=[_group_row(record, group, k) for k, group in enumerate(groups)],
         groups_hidden=len(state.groups) - len(groups),
-        warnings=[shorten(text, _SHOWN_TEXT) for text in state.warnings][-3:],
+        warnings=[shorten(text, _SHOWN_TEXT) for text in all_warnings(folder, record, state)[-3:]],
         output=shorten(visible(state.output), _SHOWN_REASON),
     )
+
+
+def all_warnings(folder: RunFolder, record: RunRecord, state: RunState) -> list[str]:
+    """Return the warnings of a run, the oldest first."""
+    return [*state.warnings, *warnings_of(folder, record, state)]
 
 
 def _fit(snapshot: Snapshot) -> Snapshot:

@@ -1,0 +1,1 @@
+"""Notices of a run's end: on the desktop, to a webhook, by mail; sent by a process of its own."""

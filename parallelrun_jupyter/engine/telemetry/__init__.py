@@ -1,0 +1,1 @@
+"""OpenTelemetry: the events of a run as spans and metrics, sent by a process of its own."""

@@ -99,9 +99,8 @@ def resume_run(
     RunNotFoundError
         The run has been removed.
     ConfigError
-        ``error_threshold`` is no such number, or a setting of calls has no such value; a secret variable or the credential of a store is missing;
-        the compute cannot be used; no
-        failed item is in the group; the output folder is missing and cannot be created.
+        A new setting is wrong; a secret variable, or the credential of a store, is missing; the compute
+        cannot be used; no failed item is in the group; the output folder cannot be created.
     EntryScriptError
         The corrected script cannot be used.
     InputError

@@ -65,6 +65,13 @@ def test_other_values_have_other_keys_and_copies_the_same() -> None:
     assert [key_of(value) for value in block.values()] == keys
 
 
+def test_looking_at_the_attributes_of_a_value_does_not_change_its_key() -> None:
+    error, seen = ValueError("a"), ValueError("a")
+    assert vars(seen) == {}
+    assert error.__reduce__() != seen.__reduce__(), "else this test proves nothing"
+    assert key_of(error) == key_of(seen)
+
+
 def copied(value: Any) -> Any:
     """Return a value with 0.0 in place of -0.0."""
     if isinstance(value, dict):

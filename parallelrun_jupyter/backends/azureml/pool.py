@@ -335,7 +335,7 @@ class AzureMLPool:
 
     def _unanswered_at_end(self) -> list[Signal]:
         """Return warnings of requests that Azure ML has not answered in time."""
-        if self._has_stopped or not self._stops_at:
+        if not self._stops_at:
             return []
         last = self._jobs.last
         assert last is not None

@@ -13,6 +13,7 @@ from ...engine.node.worker_failure import failure_of
 from ...engine.scheduling import signals
 from ...engine.scheduling.signals import ItemFailures, RangeResult, Signal, Success
 from ...runs.journal.events import ItemRanges
+from ...worker.item_ranges import merged
 
 DONE, WORKERS, STATUS = "done/", "workers/", "status/"
 """The subfolders of the results: finished attempts, workers that have started, their activity."""
@@ -80,16 +81,9 @@ class Result:
         if self.kind != "answered":
             return ()
         _, _, _, _, _, _, results, groups = self.reply
-        items = [k for first, count, *_ in results for k in range(first, first + count)]
-        for ranges, _, _ in groups:
-            items += [k for first, count in ranges for k in range(first, first + count)]
-        found: list[list[int]] = []
-        for item in sorted(items):
-            if found and found[-1][0] + found[-1][1] == item:
-                found[-1][1] += 1
-            else:
-                found.append([item, 1])
-        return tuple((first, count) for first, count in found)
+        answered = [(first, count) for first, count, *_ in results]
+        failed = [(first, count) for ranges, _, _ in groups for first, count in ranges]
+        return merged(answered + failed)
 
     def signal(self, node: str, attempt: int, keep_rows: KeepRows) -> Signal:
         """Return the signal that ends an attempt, and keep its rows."""

@@ -494,7 +494,6 @@ class Scheduler:
                 self._actions.append(signals.Publish())
             return  # until the output is published
         output, size_bytes = self._published or ("", 0)
-        self._record(
-            events.RunFinished(self._now, state, reason, output, size_bytes, self._traceback)
-        )
+        end = events.RunFinished(self._now, state, reason, output, size_bytes, self._traceback)
+        self._record(end)
         self._actions.append(signals.Finish())

@@ -187,6 +187,8 @@ def _key_of_state(value: Any) -> bytes:
     if isinstance(parts, str):
         return _joined("global", [parts.encode()])
     made, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+    if isinstance(state, dict) and not state:
+        state = None  # an exception has an empty one as soon as somebody has looked at its __dict__
     return _joined(
         "object",
         [key_of(made), key_of(arguments), key_of(state), key_of(list(items or ())), key_of(list(pairs or ()))],

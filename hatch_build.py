@@ -30,7 +30,7 @@ _STAMP = "parallelrun_jupyter/views/static/sources.json"
 _BUNDLES = (
     "parallelrun_jupyter/labextension/package.json",
     "parallelrun_jupyter/views/static/widget.js",
-    "parallelrun_jupyter/views/static/report.js",
+    "parallelrun_jupyter/views/static/player.js",
 )
 
 

@@ -9,6 +9,7 @@ import type {
   ResultRows,
   RunOutput,
 } from './model/wire';
+import { RunActions } from './views/actions';
 import { RunView } from './views/run';
 import { VisibilityObserver } from './views/visibility';
 
@@ -100,7 +101,7 @@ class CommHost implements Host {
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const host = new CommHost(model);
-  const view = new RunView(host);
+  const view = new RunView(host, new RunActions(host));
   const name = Math.random().toString(36).slice(2);
   const draw = (): void => {
     const problem = model.get('problem');

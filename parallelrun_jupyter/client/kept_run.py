@@ -1,9 +1,11 @@
-"""Runs as the home keeps them: found, listed, measured, compared and removed."""
+"""Runs as the home keeps them: found, listed, measured, compared, saved as pages, and removed."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.azureml_compute import PREFIX
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
+    from ..views.report import RecordedRun
     from .comparison import Comparison
 
 _R = TypeVar("_R", bound="KeptRun")
@@ -276,6 +279,59 @@ class KeptRun:
         )
 
         return Comparison(self.folder, folder, limit)
+
+    def report(self, path: str | os.PathLike[str], *, play: bool | None = None) -> Path:
+        """Write the run as one HTML file, which shows the views of the notebook and plays the run.
+
+        The file works in any browser, without network, Jupyter or this package. It contains the
+        last lines of the log, and the details of failed and recent mini-batches.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``run.html``.
+        play
+            Whether the file contains the past of the run, at most 400 kB of it. None: if it takes a few
+            seconds at most to read, for up to about 400,000 mini-batches.
+
+        Returns
+        -------
+        Path
+            The absolute path of the file.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from ..views.report import write_report
+
+        snapshot = self.snapshot()
+        return write_report(self.folder, self._follower.state, snapshot, path, with_past=play)
+
+    def recording(self) -> RecordedRun:
+        """Return a recording of the run up to now, for pages of your own.
+
+        In a notebook, a cell that ends with it plays the run, also where the saved notebook is opened
+        without this package, as long as scripts run there. Its output takes about 200 kB.
+
+        Raises
+        ------
+        RunNotFoundError
+            The run's folder has been removed.
+
+        Examples
+        --------
+        >>> run.recording().save("site/run.json")  # doctest: +SKIP
+        PosixPath('/home/ada/site/run.json')
+        """
+        from ..views.recording import take_recording
+        from ..views.report import RecordedRun
+
+        snapshot = self.snapshot()
+        return RecordedRun(
+            take_recording(self.folder, self._follower.state, snapshot, with_past=True)
+        )
 
     def delete(self) -> int:
         """Remove the run's folder: its settings, journal, logs, and the rows and files in it.

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Remedy, RunInterruptedError, WaitTimeoutError
@@ -282,32 +281,6 @@ class Run(KeptRun):
         if mini_batch is not None:
             return "\n".join(reader.of_mini_batch(self.folder, mini_batch, lines))
         return "\n".join(reader.tail(self.folder, lines, worker))
-
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write the run's progress as one HTML file with the views of the notebook.
-
-        The file works in any browser, without network, Jupyter or this package. It contains the
-        last lines of the log, and the details of failed and recent mini-batches.
-
-        Parameters
-        ----------
-        path
-            The file, such as ``run.html``.
-
-        Returns
-        -------
-        Path
-            The absolute path of the file.
-
-        Raises
-        ------
-        OutputError
-            The file cannot be written.
-        """
-        from ..views.report import write_report
-
-        snapshot = self.snapshot()
-        return write_report(self.folder, self._follower.state, snapshot, path)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows that ``run()`` returned, in input order.

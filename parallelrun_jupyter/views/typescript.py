@@ -21,11 +21,13 @@ from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail
 from ..runs.snapshot.progress import Budget, Lane, Straggler
 from ..runs.snapshot.result_pages import ResultRow, ResultRows
 from ..runs.snapshot.snapshot import GroupRow, Job, Reused, Snapshot, WorkerRow
+from .frames import Frames
 from .html import GLYPHS
 from .mime_bundle import RUN_MIME, RunOutput
 from .pipeline_output import PIPELINE_MIME, PipelineOutput
 from .previews import Preview
 from .queries import FailureRow, Failures, LogWindow
+from .recording import Recording
 from .run_list import RunList, RunRow
 from .text import PHASES
 
@@ -55,6 +57,8 @@ _SHAPES = (
     Preview,
     AttemptRow,
     MiniBatchDetail,
+    Frames,
+    Recording,
 )
 _PLAIN = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
 

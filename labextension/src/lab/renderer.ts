@@ -2,6 +2,7 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Panel, type Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
+import { RunActions } from '../views/actions';
 import { RunView } from '../views/run';
 import { VisibilityObserver } from '../views/visibility';
 import type { LiveRuns, Watcher } from './live_run';
@@ -78,7 +79,8 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
   private start(output: RunOutput): void {
     this.stop();
     this.runId = output.run_id;
-    this.view = new RunView(this.runs.host(output.run_id));
+    const host = this.runs.host(output.run_id);
+    this.view = new RunView(host, new RunActions(host));
     this.view.draw(output, false);
     this.node.append(this.view.node);
     const run = this.runs.get(output.run_id);

@@ -2,6 +2,7 @@ import type { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
 import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
+import { RunActions } from '../views/actions';
 import { el, setHidden, setText } from '../views/dom';
 import { RunView } from '../views/run';
 import type { LiveRuns, Watcher } from './live_run';
@@ -19,7 +20,8 @@ export class RunTab extends Widget implements Watcher {
   ) {
     super();
     this.addClass('pr-tab');
-    this.view = new RunView(runs.host(runId));
+    const host = runs.host(runId);
+    this.view = new RunView(host, new RunActions(host));
     this.node.append(this.placeholder, this.view.node);
     this.view.node.hidden = true;
   }

@@ -358,3 +358,22 @@ export interface MiniBatchDetail {
   readonly failed_ranges: readonly (readonly number[])[];
   readonly attempts: readonly AttemptRow[];
 }
+
+/** The past of a run, which a page can play. */
+export interface Frames {
+  readonly packed: string;
+  readonly ends: readonly (readonly number[])[];
+}
+
+/** A run, the answers to the queries of its view, and its past; ``frames`` is None without it. */
+export interface Recording {
+  readonly output: RunOutput;
+  readonly failures: readonly Failures[];
+  readonly items: readonly FailedItems[];
+  readonly previews: readonly Preview[];
+  readonly rows: readonly ResultRows[] | null;
+  readonly log: LogWindow;
+  readonly details: readonly MiniBatchDetail[];
+  readonly parts: readonly Grid[];
+  readonly frames: Frames | null;
+}

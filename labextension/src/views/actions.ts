@@ -1,4 +1,5 @@
 import { errorMessage, type Host } from '../model/host';
+import { mayResume } from '../model/resume';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, setHidden, setText } from './dom';
@@ -102,11 +103,6 @@ export class RunActions implements Section {
       })
       .finally(() => clearTimeout(slow));
   }
-}
-
-/** Returns whether an ended run may be resumed; true for outputs of versions without that field. */
-export function mayResume(snapshot: Snapshot): boolean {
-  return snapshot.is_final && (snapshot.can_resume ?? true);
 }
 
 /** Returns whether a run has ended with work left. */

@@ -1,7 +1,7 @@
 import { count, percent } from '../model/format';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
-import { el, setHidden, setText } from './dom';
+import { announceAs, el, setHidden, setText } from './dom';
 import type { Section } from './section';
 
 interface Kind {
@@ -51,8 +51,7 @@ export class Bar implements Section {
   }));
 
   constructor() {
-    this.track.setAttribute('role', 'progressbar');
-    this.track.setAttribute('aria-label', t('Mini-batches done'));
+    announceAs(this.track, t('Mini-batches done'), 'progressbar');
     const legend = el('div', 'pr-legend');
     for (const { kind, fill, value, label } of this.segments) {
       const glyph = el('i', '', kind.glyph);

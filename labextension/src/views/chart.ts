@@ -1,4 +1,4 @@
-import { el, setText } from './dom';
+import { announceAs, el, setText } from './dom';
 
 /** The colors of the style sheet, resolved for the canvas. */
 export type Colors = Readonly<Record<ColorName, string>>;
@@ -34,8 +34,7 @@ export abstract class Chart {
     private readonly idleHint: string,
   ) {
     this.canvas.tabIndex = 0;
-    this.canvas.setAttribute('role', 'slider');
-    this.canvas.setAttribute('aria-label', label);
+    announceAs(this.canvas, label, 'slider');
     for (const name of ['min', 'max', 'now']) {
       this.canvas.setAttribute(`aria-value${name}`, '0');
     }

@@ -33,6 +33,20 @@ export function setHidden(node: HTMLElement, hidden: boolean): void {
   }
 }
 
+/** Sets a text, or hides the element if the text is empty. */
+export function setOrHide(node: HTMLElement, text: string): void {
+  setHidden(node, !text);
+  setText(node, text);
+}
+
+/** Sets the name that screen readers announce, and the role unless the tag implies it. */
+export function announceAs(node: HTMLElement, name: string, role = ''): void {
+  node.setAttribute('aria-label', name);
+  if (role) {
+    node.setAttribute('role', role);
+  }
+}
+
 export interface Row<T> {
   readonly node: HTMLElement;
   draw(item: T): void;

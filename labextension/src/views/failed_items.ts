@@ -3,7 +3,7 @@ import { count, plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
 import type { FailedItemRow, FailedItems, Preview } from '../model/wire';
 import { t } from '../model/words';
-import { button, el, Rows, setHidden, setText } from './dom';
+import { announceAs, button, el, Rows, setHidden, setText } from './dom';
 import { PreviewView } from './preview';
 
 /** A mini-batch and a position in it. */
@@ -33,7 +33,7 @@ export class FailedItemList {
   ) {
     this.more = button('pr-button', t('Show more items'), () => this.fetchMore());
     this.list.tabIndex = 0;
-    this.list.setAttribute('aria-label', t('Failed items'));
+    announceAs(this.list, t('Failed items'));
     this.rows = new Rows<FailedItemRow>(this.list, keyOf, (item) => {
       const row = new ItemRow(item, showMiniBatch);
       this.views.set(keyOf(item), row);

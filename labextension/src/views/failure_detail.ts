@@ -3,7 +3,7 @@ import { count, plural } from '../model/format';
 import type { FailureRow, Failures } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
-import { button, el, setHidden, setText } from './dom';
+import { announceAs, button, el, setHidden, setText } from './dom';
 
 /** The content of a group of failures: its traceback, its failed items and its failed attempts. */
 export class FailureDetail {
@@ -25,8 +25,7 @@ export class FailureDetail {
     this.traceback.hidden = true;
     this.hint.hidden = true;
     this.traceback.tabIndex = 0;
-    this.traceback.setAttribute('role', 'group');
-    this.traceback.setAttribute('aria-label', t('Traceback'));
+    announceAs(this.traceback, t('Traceback'), 'group');
     this.node = el(
       'div',
       'pr-detail',

@@ -1,10 +1,11 @@
 import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
+import { mayResume } from '../model/resume';
 import type { GroupRow, RunOutput } from '../model/wire';
 import { t } from '../model/words';
-import { mayResume, type RunActions } from './actions';
-import { button, el, Rows, setHidden, setText } from './dom';
+import type { RunActions } from './actions';
+import { announceAs, button, el, Rows, setHidden, setText } from './dom';
 import { FailedItemList } from './failed_items';
 import { FailureDetail } from './failure_detail';
 import type { Section } from './section';
@@ -20,22 +21,25 @@ export class Failures implements Section {
   private readonly groupRows: Rows<GroupRow>;
   private readonly warningRows: Rows<string>;
   private readonly retry: HTMLButtonElement;
+  private readonly byName = new Map<string, Group>();
   private hasFailed = false;
+  private isFinal = false;
   private canRetry = false;
 
   constructor(
-    private readonly host: Host,
+    host: Host,
     showMiniBatch: (miniBatch: number) => void,
-    actions: RunActions,
+    private readonly actions: RunActions | null,
   ) {
-    this.retry = button('pr-button', '', () => actions.send('retry'));
+    this.retry = button('pr-button', '', () => actions?.send('retry'));
     this.node.append(this.groups, this.more, this.retry, this.warnings);
-    this.node.setAttribute('aria-label', t('Failures'));
+    announceAs(this.node, t('Failures'));
     this.groupRows = new Rows(
       this.groups,
       (group) => group.group,
       (group) => {
         const row = new Group(host, group.group, showMiniBatch, actions);
+        this.byName.set(group.group, row);
         row.node.open = this.hasFailed && this.groups.children.length === 0;
         return { node: row.node, draw: (latest) => row.draw(latest, this.canRetry) };
       },
@@ -56,13 +60,23 @@ export class Failures implements Section {
     const others = plural(snapshot.groups_hidden, 'other kind');
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
     const lost = snapshot.items_lost ?? snapshot.items_failed; // earlier versions have no items_lost
-    this.canRetry = mayResume(snapshot) && lost > 0 && this.host.actions !== null;
+    this.canRetry = mayResume(snapshot) && lost > 0 && this.actions !== null;
     setHidden(this.retry, !this.canRetry);
     this.groupRows.draw(snapshot.groups);
     setText(this.retry, t('Run the {0} again', plural(lost, 'failed item')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;
+    }
+    if (snapshot.is_final && !this.isFinal) {
+      this.fetchAgain(); // no later state may follow
+    }
+    this.isFinal = snapshot.is_final;
+  }
+
+  fetchAgain(): void {
+    for (const group of this.byName.values()) {
+      group.fetch();
     }
   }
 }
@@ -85,9 +99,9 @@ class Group {
     private readonly host: Host,
     private readonly group: string,
     showMiniBatch: (miniBatch: number) => void,
-    actions: RunActions,
+    actions: RunActions | null,
   ) {
-    this.retry = button('pr-button', '', () => actions.send('retry', group));
+    this.retry = button('pr-button', '', () => actions?.send('retry', group));
     this.items = new FailedItemList(host, group, showMiniBatch);
     this.detail = new FailureDetail(showMiniBatch, this.items.node);
     this.glyph.setAttribute('aria-hidden', 'true');
@@ -120,8 +134,9 @@ class Group {
     }
   }
 
-  private fetch(): void {
-    if (!this.node.open || !this.hasAttempts) {
+  /** Asks for the attempts and items, if they are shown. */
+  fetch(): void {
+    if (!this.node.open || !this.node.isConnected || !this.hasAttempts) {
       return;
     }
     const { attempts } = this;

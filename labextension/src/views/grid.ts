@@ -52,6 +52,12 @@ export class GridView implements Section {
     this.show();
   }
 
+  fetchAgain(): void {
+    if (this.zoom) {
+      this.fetch(this.zoom);
+    }
+  }
+
   dispose(): void {
     this.chart.dispose();
   }

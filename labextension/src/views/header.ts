@@ -13,14 +13,17 @@ export class Header implements Section {
   private readonly state = el('span', 'pr-state');
   private readonly id = el('span', 'pr-id');
 
-  constructor(actions: HTMLElement) {
+  constructor(actions?: HTMLElement) {
     this.glyph.setAttribute('aria-hidden', 'true');
     const copy = copyButton(
       'pr-link pr-quiet',
       () => t('copy ID'),
       () => this.id.textContent ?? '',
     );
-    this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, copy, actions);
+    this.node = el('header', 'pr-head', this.glyph, this.name, this.state, this.id, copy);
+    if (actions) {
+      this.node.append(actions);
+    }
   }
 
   draw({ run_id, headline, snapshot }: RunOutput): void {

@@ -68,6 +68,10 @@ export class Log implements Section {
     }
   }
 
+  fetchAgain(): void {
+    this.restart();
+  }
+
   dispose(): void {
     clearTimeout(this.timer);
     this.lastRequest = -1;

@@ -1,5 +1,5 @@
 import { t } from '../model/words';
-import { el } from './dom';
+import { announceAs, el } from './dom';
 
 const TYPING_MS = 300;
 const MAX_TEXT_LENGTH = 1000;
@@ -28,14 +28,14 @@ export class LogFilters {
   private workerNames = '';
 
   constructor(private readonly changed: () => void) {
-    this.worker.setAttribute('aria-label', t('Worker'));
-    this.level.setAttribute('aria-label', t('Level'));
+    announceAs(this.worker, t('Worker'));
+    announceAs(this.level, t('Level'));
     this.level.append(
       ...LEVELS.map((value, index) => option(value, t(LEVEL_WORDS[index] ?? value))),
     );
     this.text.type = 'search';
     this.text.placeholder = t('search the log');
-    this.text.setAttribute('aria-label', t('Search the log'));
+    announceAs(this.text, t('Search the log'));
     this.text.maxLength = MAX_TEXT_LENGTH;
     this.text.title = t('* matches any characters, \\* a literal asterisk');
     this.node = el('span', 'pr-tools', this.worker, this.level, this.text);

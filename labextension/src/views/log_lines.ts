@@ -2,7 +2,7 @@ import { parseAnsi, type StyledText } from '../model/ansi';
 import { plural } from '../model/format';
 import type { LogWindow } from '../model/wire';
 import { t } from '../model/words';
-import { el, setText } from './dom';
+import { announceAs, el, setText } from './dom';
 
 const MAX_LINES = 1000;
 const NEAR_END_PX = 24;
@@ -26,7 +26,7 @@ export class LogLines {
     this.node.tabIndex = 0;
     this.node.setAttribute('role', 'log');
     this.node.setAttribute('aria-live', 'off');
-    this.node.setAttribute('aria-label', t('Log'));
+    announceAs(this.node, t('Log'));
     this.node.addEventListener('scroll', scrolled);
   }
 

@@ -5,7 +5,7 @@ import { itemsText } from '../model/ranges';
 import type { AttemptRow, MiniBatchDetail, RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { copyButton } from './copy';
-import { button, el, setHidden, setText } from './dom';
+import { announceAs, button, el, setHidden, setText } from './dom';
 import type { Section } from './section';
 
 const REFRESH_MS = 2000;
@@ -35,12 +35,12 @@ export class MiniBatchView implements Section {
     showLog: (miniBatch: number) => void,
   ) {
     this.node.hidden = true;
-    this.node.setAttribute('aria-label', t('Selected mini-batch'));
+    announceAs(this.node, t('Selected mini-batch'));
     const head = el('tr', '', ...COLUMNS.map((name) => el('th', '', t(name))));
     this.table = el('table', 'pr-tries', el('thead', '', head), this.body);
     this.items.tabIndex = 0;
     this.items.start = 0; // positions count from 0
-    this.items.setAttribute('aria-label', t('Items'));
+    announceAs(this.items, t('Items'));
     const bar = el(
       'div',
       'pr-logbar',
@@ -73,6 +73,12 @@ export class MiniBatchView implements Section {
     const isDone = this.isSettled && snapshot.is_final;
     if (this.shown >= 0 && !isDone && Date.now() - this.fetchedAt > REFRESH_MS) {
       this.isSettled = snapshot.is_final;
+      this.fetch();
+    }
+  }
+
+  fetchAgain(): void {
+    if (this.shown >= 0) {
       this.fetch();
     }
   }

@@ -2,7 +2,7 @@ import { callNotes } from '../model/calls';
 import { clock, count, plural } from '../model/format';
 import type { Budget, Reused, RunOutput, Snapshot } from '../model/wire';
 import { noun, t } from '../model/words';
-import { button, el, Rows, setHidden, setText } from './dom';
+import { button, el, Rows, setHidden, setOrHide, setText } from './dom';
 import { JobNotice } from './job';
 import type { Section } from './section';
 
@@ -56,22 +56,18 @@ export class Notices implements Section {
     this.job.draw(output, age);
     const reused = snapshot.reused ?? null; // outputs of earlier versions lack these
     const most = snapshot.items_per_call ?? 0;
-    setHidden(this.reused, !reused);
-    setText(this.reused, reused ? reusedText(reused, snapshot.items) : '');
+    setOrHide(this.reused, reused ? reusedText(reused, snapshot.items) : '');
     const copied = snapshot.duplicates_copied ?? 0;
-    setHidden(this.copied, copied === 0);
-    setText(this.copied, copied > 0 ? copiedText(copied) : '');
-    setHidden(this.limit, most === 0);
+    setOrHide(this.copied, copied > 0 ? copiedText(copied) : '');
     const words = t(
       'run() receives at most {0}: more do not fit into memory',
       plural(most, 'item'),
     );
-    setText(this.limit, most > 0 ? words : '');
+    setOrHide(this.limit, most > 0 ? words : '');
     this.callRows.draw(callNotes(snapshot, snapshot.is_final ? 0 : age));
     const quiet = snapshot.quiet_s + age;
     const isQuiet = !snapshot.is_final && quiet > snapshot.quiet_after_s;
-    setHidden(this.quiet, !isQuiet);
-    setText(this.quiet, isQuiet ? `! ${t('no progress for {0}', clock(quiet))}` : '');
+    setOrHide(this.quiet, isQuiet ? `! ${t('no progress for {0}', clock(quiet))}` : '');
     this.drawStragglers(snapshot, age);
     this.rows.draw(snapshot.budgets.filter((budget) => budget.used > 0));
   }

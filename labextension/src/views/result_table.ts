@@ -2,7 +2,7 @@ import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
 import type { Preview, ResultRow } from '../model/wire';
 import { t } from '../model/words';
-import { button, el, Rows, setHidden, setText } from './dom';
+import { announceAs, button, el, Rows, setHidden, setText } from './dom';
 import { PreviewView } from './preview';
 
 /** A mini-batch and a position in it. */
@@ -44,8 +44,7 @@ export class ResultTable {
     this.table = el('table', '', el('thead', '', this.head), this.body);
     const scrolled = el('div', 'pr-scroll', this.table);
     scrolled.tabIndex = 0;
-    scrolled.setAttribute('role', 'region');
-    scrolled.setAttribute('aria-label', t('Rows'));
+    announceAs(scrolled, t('Rows'), 'region');
     this.node = el('div', '', scrolled, this.more);
     this.node.hidden = true;
   }

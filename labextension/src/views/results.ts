@@ -2,7 +2,7 @@ import { plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
 import type { ResultRows, RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
-import { button, el, setHidden, setText } from './dom';
+import { announceAs, button, el, setHidden, setText } from './dom';
 import { ResultTable, type ShownRow } from './result_table';
 import type { Section } from './section';
 import { VisibilityObserver } from './visibility';
@@ -39,7 +39,7 @@ export class Results implements Section {
   ) {
     this.table = new ResultTable(showMiniBatch);
     this.more = button('pr-button', '', () => void this.ask(this.after));
-    this.order.setAttribute('aria-label', t('Order of the rows'));
+    announceAs(this.order, t('Order of the rows'));
     this.order.append(
       option('latest', t('the latest first')),
       option('first', t('in input order')),
@@ -47,7 +47,7 @@ export class Results implements Section {
     this.order.addEventListener('change', () => this.restart());
     this.text.type = 'search';
     this.text.placeholder = t('search by item');
-    this.text.setAttribute('aria-label', t('Search the rows by item'));
+    announceAs(this.text, t('Search the rows by item'));
     this.text.maxLength = MAX_TEXT_LENGTH;
     this.text.title = t('a part of its path, where * matches any characters; or its number');
     this.text.addEventListener('input', () => {
@@ -77,6 +77,10 @@ export class Results implements Section {
     setHidden(this.node, snapshot.rows === 0 && !this.node.open);
     setText(this.title, t('Results: {0}', plural(snapshot.rows, 'row')));
     this.refresh();
+  }
+
+  fetchAgain(): void {
+    this.restart();
   }
 
   dispose(): void {

@@ -2,10 +2,10 @@ import { plural, timeOfDay } from '../model/format';
 import type { Host } from '../model/host';
 import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
-import { RunActions } from './actions';
+import type { RunActions } from './actions';
 import { Bar, doneOf } from './bar';
 import { CallFacts } from './calls';
-import { el, setHidden, setText } from './dom';
+import { announceAs, el, setHidden, setOrHide, setText } from './dom';
 import { Facts } from './facts';
 import { Failures } from './failures';
 import { GridView } from './grid';
@@ -35,7 +35,10 @@ export class RunView {
   private announcedAt = 0;
   private announcedHeadline = '';
 
-  constructor(host: Host) {
+  /**
+   * @param actions - The buttons that act on the run; null in a view of the past.
+   */
+  constructor(host: Host, actions: RunActions | null = null) {
     const log = new Log(host);
     const miniBatchView = new MiniBatchView(host, (miniBatch) => log.show('', miniBatch));
     const showMiniBatch = (miniBatch: number): void => {
@@ -43,15 +46,14 @@ export class RunView {
       miniBatchView.show(miniBatch);
     };
     const grid = new GridView(host, showMiniBatch, miniBatchView.node);
-    const actions = new RunActions(host);
     const failures = new Failures(host, showMiniBatch, actions);
     const results = new Results(host, showMiniBatch);
     const workers = new Workers((worker) => log.show(worker, -1), showMiniBatch);
-    const [header, bar, facts] = [new Header(actions.node), new Bar(), new Facts()];
+    const [header, bar, facts] = [new Header(actions?.node), new Bar(), new Facts()];
     const calls = new CallFacts();
     const [notices, timeline] = [new Notices(showMiniBatch), new Timeline(showMiniBatch)];
     this.sections = [
-      ...[header, actions, bar, facts, calls, notices, failures, results],
+      ...[header, ...(actions ? [actions] : []), bar, facts, calls, notices, failures, results],
       ...[grid, miniBatchView, timeline, workers, log],
     ];
     this.announcement.setAttribute('role', 'status');
@@ -92,7 +94,7 @@ export class RunView {
     this.drawnAt = Date.now();
     const { snapshot } = output;
     this.node.dataset.state = snapshot.state;
-    this.node.setAttribute('aria-label', t('Run {0}', snapshot.name));
+    announceAs(this.node, t('Run {0}', snapshot.name));
     setHidden(this.rows, !snapshot.output);
     setText(this.rows, t('{0} in {1}', plural(snapshot.rows, 'row'), snapshot.output));
     this.drawSections();
@@ -102,8 +104,14 @@ export class RunView {
   /** Sets the note about the view itself, such as that it is not live; '' hides it. */
   setNote(text: string): void {
     const time = this.output ? t('as of {0}', timeOfDay(this.output.at)) : '';
-    setText(this.note, [text, text && time].filter(Boolean).join(', '));
-    setHidden(this.note, !text);
+    setOrHide(this.note, [text, text && time].filter(Boolean).join(', '));
+  }
+
+  /** Asks the host again for all that is shown: the run is at another moment. */
+  fetchAgain(): void {
+    for (const section of this.sections) {
+      section.fetchAgain?.();
+    }
   }
 
   dispose(): void {

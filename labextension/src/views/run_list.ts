@@ -3,7 +3,7 @@ import { bytes, clock, count, dayAndTime, duration, percent } from '../model/for
 import { textFilter } from '../model/text_filter';
 import { FINAL_STATES, GLYPHS, type RunList, type RunRow } from '../model/wire';
 import { noun, t } from '../model/words';
-import { button, el, Rows, setHidden, setText } from './dom';
+import { announceAs, button, el, Rows, setHidden, setText } from './dom';
 
 /** The actions of a row; unavailable ones are left out. */
 export interface RowActions {
@@ -26,7 +26,7 @@ export class RunListView {
   constructor(actions: RowActions) {
     this.filter.type = 'search';
     this.filter.placeholder = t('filter the runs');
-    this.filter.setAttribute('aria-label', t('Filter the runs by name, id or state'));
+    announceAs(this.filter, t('Filter the runs by name, id or state'));
     this.filter.addEventListener('input', () => this.show());
     this.body.addEventListener('keydown', (event) => this.onKey(event));
     this.note.setAttribute('role', 'status');

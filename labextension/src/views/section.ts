@@ -12,6 +12,9 @@ export interface Section {
    */
   draw(output: RunOutput, age: number): void;
 
+  /** Asks the host again for what is shown: the run is at another moment. */
+  fetchAgain?(): void;
+
   /** Releases timers and observers. */
   dispose?(): void;
 }

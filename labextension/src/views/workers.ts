@@ -3,7 +3,7 @@ import { workerCalls } from '../model/calls';
 import { clock, count, megabytes, plural } from '../model/format';
 import { PHASES, type RunOutput, type WorkerRow } from '../model/wire';
 import { t } from '../model/words';
-import { button, el, Rows, setHidden, setText } from './dom';
+import { announceAs, button, el, Rows, setHidden, setText } from './dom';
 import type { Section } from './section';
 import { Sparkline } from './sparkline';
 
@@ -42,8 +42,7 @@ export class Workers implements Section {
     this.table = el('table', 'pr-workers', el('thead', '', head), body);
     const scroll = el('div', 'pr-scroll', this.table);
     scroll.tabIndex = 0;
-    scroll.setAttribute('role', 'group');
-    scroll.setAttribute('aria-label', t('Workers'));
+    announceAs(scroll, t('Workers'), 'group');
     this.node = el('details', 'pr-section', this.title, scroll, this.more);
     this.node.open = true;
     this.rows = new Rows<WorkerRow | string>(

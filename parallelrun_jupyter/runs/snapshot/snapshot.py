@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import TypedDict
 
 from ...errors import visible
@@ -28,6 +29,7 @@ _SHOWN_TEXT = 300
 _SHOWN_TRACEBACK = 3000
 _SHOWN_REASON = 1000
 _SHOWN_HINT = 500
+DRIVER_LOST = ("Interrupted", "driver lost: its process has ended")
 LIMIT_CHARS = 19_000
 """Maximum size of a snapshot as JSON, so that a message with it stays below 20 kB."""
 
@@ -149,11 +151,28 @@ def take_snapshot(
     folder: RunFolder, record: RunRecord, state: RunState, now: float | None = None
 ) -> Snapshot:
     """Return the snapshot of a run at ``now``, in seconds since the epoch (default: the clock)."""
-    return _fit(_whole_snapshot(folder, record, state, time.time() if now is None else now))
+    now = time.time() if now is None else now
+    return snapshot_as(
+        folder.run_id,
+        record,
+        state,
+        now,
+        shown=effective_state(folder, record, state, now),
+        warnings=all_warnings(folder, record, state),
+    )
 
 
-def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: float) -> Snapshot:
-    shown_state, reason = effective_state(folder, record, state, now)
+def snapshot_as(
+    run_id: str,
+    record: RunRecord,
+    state: RunState,
+    now: float,
+    *,
+    shown: tuple[str, str],
+    warnings: Sequence[str],
+) -> Snapshot:
+    """Return the snapshot of a run that is ``shown`` in a state, for a reason; no file is read."""
+    shown_state, reason = shown
     is_live = not state.is_final and shown_state != "Interrupted"
     at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
     workers = list(state.workers.values()) if is_live else []
@@ -161,8 +180,8 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
     calls = calls_of(state, workers, at_ms, is_live=is_live)
     since_ms, lanes = timeline(state, workers, at_ms)
     groups = costliest_first(state.groups.values())[:SHOWN_GROUPS]
-    return Snapshot(
-        run_id=folder.run_id,
+    snapshot = Snapshot(
+        run_id=run_id,
         name=shorten(visible(record.name), _SHOWN_TEXT),
         state=shown_state,
         reason=shorten(visible(reason), _SHOWN_REASON),
@@ -200,9 +219,10 @@ def _whole_snapshot(folder: RunFolder, record: RunRecord, state: RunState, now: 
         workers_lost=state.crew.workers_lost,
         groups=[_group_row(record, group, k) for k, group in enumerate(groups)],
         groups_hidden=len(state.groups) - len(groups),
-        warnings=[shorten(text, _SHOWN_TEXT) for text in all_warnings(folder, record, state)[-3:]],
+        warnings=[shorten(text, _SHOWN_TEXT) for text in warnings[-3:]],
         output=shorten(visible(state.output), _SHOWN_REASON),
     )
+    return _fit(snapshot)
 
 
 def all_warnings(folder: RunFolder, record: RunRecord, state: RunState) -> list[str]:
@@ -356,10 +376,15 @@ def effective_state(
 ) -> tuple[str, str]:
     """Return the state of a run and its reason; Interrupted if its driver died."""
     if state.is_final or driver_is_alive(folder, record.created_at, now):
-        is_queued = state.state == "Running" and state.job is not None and state.job.is_waiting
-        return "Queued" if is_queued else state.state, state.reason
+        return journaled_state(state)
     if not folder.path.exists():
         return "Interrupted", "its folder has been removed"
     if state.state == "Queued":
         return "Interrupted", f"its driver did not start; see {folder.driver_log}"
-    return "Interrupted", "driver lost: its process has ended"
+    return DRIVER_LOST
+
+
+def journaled_state(state: RunState) -> tuple[str, str]:
+    """Return the state of a run and its reason, while its driver lives or after its end."""
+    is_queued = state.state == "Running" and state.job is not None and state.job.is_waiting
+    return "Queued" if is_queued else state.state, state.reason

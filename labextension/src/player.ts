@@ -8,9 +8,12 @@ import { Playback } from './views/playback';
 import { RunView } from './views/run';
 
 declare global {
-  /** The style sheet of the view, which precedes this module. */
+  /** The style sheet of the view; the file of the player sets it before this code. */
   var parallelrunStyle: string;
 }
+
+/** A page chooses light or dark colors by the `color-scheme` of the element. */
+const OWN_STYLE = ':host{display:block;color-scheme:light dark}.pr-run{color-scheme:inherit}';
 
 /**
  * Plays a recorded run. The recording is the JSON in a script element inside this one, or the file that the
@@ -23,7 +26,7 @@ class Player extends HTMLElement {
 
   connectedCallback(): void {
     const root = this.shadowRoot ?? this.attachShadow({ mode: 'open' });
-    root.replaceChildren(el('style', '', globalThis.parallelrunStyle));
+    root.replaceChildren(el('style', '', globalThis.parallelrunStyle + OWN_STYLE));
     this.read()
       .then((recording) => this.open(root, recording))
       .catch((error: unknown) => {
@@ -39,6 +42,7 @@ class Player extends HTMLElement {
   private async read(): Promise<Recording> {
     const src = this.getAttribute('src');
     if (src === null) {
+      await parsed();
       return JSON.parse(this.querySelector('script')?.textContent ?? '');
     }
     const response = await fetch(src);
@@ -74,6 +78,13 @@ class Player extends HTMLElement {
     }
     root.append(view.node);
   }
+}
+
+/** Resolves once the page is parsed: until then, the script inside the element may be missing. */
+function parsed(): Promise<unknown> | null {
+  return document.readyState === 'loading'
+    ? new Promise((resolve) => document.addEventListener('DOMContentLoaded', resolve))
+    : null;
 }
 
 customElements.define('parallelrun-player', Player);

@@ -26,7 +26,7 @@ FRAMES_LIMIT_BYTES = 400_000
 class Frames(TypedDict):
     """The past of a run, which a page can play.
 
-    ``packed`` is Base64 of gzip of a JSON list. Each frame of it is a position in milliseconds, then the
+    ``packed`` is Base64 of gzip of a JSON list. Each frame of it is a position in milliseconds (see `Moment`), then the
     fields of `RunOutput` and those of its snapshot that differ from the frame before. ``ends`` has a mini-batch,
     an attempt, and the time in milliseconds since the run's creation at which this attempt ended.
     """
@@ -59,16 +59,15 @@ def frames(
         The mini-batches whose attempts ``ends`` has.
     """
     at_ms = round(snapshot["at_s"] * 1000)
-    length_ms = state.throughput.elapsed_ms(at_ms)
     record = folder.read_record()
     later = read_resume(folder).applied_to(record) if state.drivers > 1 else record
-    replay = Replay(folder.run_id, (record, later), max(1, length_ms // STEPS), frozenset(noted))
-    shown = [
-        _frame(record.created_at, moment)
-        for moment in replay.moments(JournalReader(folder.journal).read())
-        if moment.position_ms < length_ms
-    ]
-    shown.append(_frame(record.created_at, Moment(length_ms, snapshot, is_turn=True)))
+    step_ms = max(1, state.throughput.elapsed_ms(at_ms) // STEPS)
+    replay = Replay(folder.run_id, (record, later), step_ms, frozenset(noted))
+    moments = list(replay.moments(JournalReader(folder.journal).read()))
+    last = Moment(replay.position_ms(at_ms), snapshot, is_turn=True)
+    # An event may be newer than the snapshot.
+    known = [moment for moment in moments if moment.position_ms < last.position_ms]
+    shown = [_frame(record.created_at, moment) for moment in [*known, last]]
     ends = [[mini_batch, attempt, ms] for (mini_batch, attempt), ms in replay.ends.items()]
     return Frames(packed=_packed(_without_repeats(shown)), ends=sorted(ends))
 

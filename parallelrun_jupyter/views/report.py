@@ -34,7 +34,7 @@ _PAGE = """\
 <parallelrun-player><script type="application/json">{data}</script></parallelrun-player>
 <noscript>{static}</noscript>
 </main>
-<script type="module">{player}</script>
+<script>{player}</script>
 </body>
 </html>
 """
@@ -65,7 +65,7 @@ class RecordedRun:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the recording, and the player ``parallelrun-player.js`` beside it.
 
-        A page plays it with ``<script type="module" src="parallelrun-player.js"></script>`` and
+        A page plays it with ``<script src="parallelrun-player.js"></script>`` and
         ``<parallelrun-player src="run.json" autoplay></parallelrun-player>``.
 
         Parameters
@@ -84,7 +84,7 @@ class RecordedRun:
             One of the files cannot be written.
         """
         target = _write(path, json.dumps(self._recording, separators=(",", ":")), "recording")
-        _write(target.with_name(PLAYER_FILE), player_module(), "player")
+        _write(target.with_name(PLAYER_FILE), player_script(), "player")
         return target
 
 
@@ -115,12 +115,12 @@ def _page(recording: Recording) -> str:
         static=html_view(
             output["snapshot"], output["at"], None if rows is None else SavedRows(*rows)
         ),
-        player=player_module(),
+        player=player_script(),
     )
 
 
-def player_module() -> str:
-    """Return the module that defines the element ``<parallelrun-player>``, with its style sheet."""
+def player_script() -> str:
+    """Return the script that defines the element ``<parallelrun-player>``, with its style sheet."""
     style = json.dumps((_STATIC / "widget.css").read_text(encoding="utf-8")).replace("<", "\\u003c")
     code = (_STATIC / "player.js").read_text(encoding="utf-8")
     return f"globalThis.parallelrunStyle={style};\n{code}"

@@ -72,7 +72,7 @@ def test_what_is_built_is_built_again_when_a_source_changes(hook: Any, tmp_path:
 def test_the_bundles_are_small_and_of_these_sources(hook: Any) -> None:
     assert hook.is_built(ROOT), "the front end is not built of these sources: pip install -e ."
     assert (STATIC / "widget.js").stat().st_size <= 60_000
-    assert (STATIC / "report.js").stat().st_size <= 60_000
+    assert (STATIC / "player.js").stat().st_size <= 60_000
     assert (STATIC / "widget.css").stat().st_size <= 20_000
     lab = ROOT / "parallelrun_jupyter" / "labextension" / "static"
     assert sum(path.stat().st_size for path in lab.glob("*.js")) <= 120_000

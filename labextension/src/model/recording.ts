@@ -1,6 +1,6 @@
 import type { Recording, RunOutput, Snapshot } from './wire';
 
-/** A run as it was at a moment; the position (ms) leaves out the pauses between its drivers. */
+/** A run as it was at a moment; the position (ms) counts little of the pauses between its drivers. */
 export interface Moment {
   readonly position: number;
   readonly output: RunOutput;

@@ -41,8 +41,8 @@ export class Playback {
     this.slider.max = String(TICKS);
     announceAs(this.slider, t('Time in the run'));
     this.slider.addEventListener('input', () => {
+      this.position = (this.length * Number(this.slider.value)) / TICKS;
       this.play(false);
-      this.moveTo((this.length * Number(this.slider.value)) / TICKS, true);
     });
     this.node = el('div', 'pr-playback', this.toggle, this.slider, this.time, this.speed);
     announceAs(this.node, t('Recording'), 'group');

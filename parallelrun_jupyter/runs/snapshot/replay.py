@@ -32,7 +32,7 @@ class Moment:
     Parameters
     ----------
     position_ms
-        Time under drivers until then, without the pauses between them.
+        Time under drivers until then; a pause between two of them counts as one step.
     snapshot
         What views showed.
     is_turn
@@ -67,7 +67,8 @@ class Replay:
     #: end of each noted attempt, in milliseconds since the run's creation, by mini-batch and number
     ends: dict[tuple[int, int], int] = field(default_factory=dict)
     state: RunState = field(default_factory=RunState)
-    _position_ms: int = 0
+    _due_position_ms: int = 0
+    _pauses: int = 0
     _turns: int = 0
 
     def moments(self, events: Iterable[Event]) -> Iterator[Moment]:
@@ -78,6 +79,7 @@ class Replay:
             if event.__class__ is RunStarted and state.drivers:
                 if not state.is_final:
                     yield self._moment(state.at_ms, DRIVER_LOST, is_turn=True)
+                self._pauses += 1
             elif event.at_ms > due_ms:
                 yield from self._moments_until(event.at_ms)
                 due_ms = self._due_ms()
@@ -97,21 +99,26 @@ class Replay:
     def _due_ms(self) -> int:
         """Return when the next step is due under the current driver, since the run's creation."""
         throughput = self.state.throughput
-        return self._position_ms - throughput.driven_before_ms + throughput.driver_start_ms
+        driven_ms = self._due_position_ms - self._pauses * self.step_ms
+        return driven_ms - throughput.driven_before_ms + throughput.driver_start_ms
 
     def _moments_until(self, at_ms: int) -> Iterator[Moment]:
         while not self.state.is_final and (due_ms := self._due_ms()) < at_ms:
             yield self._moment(due_ms)
-            self._position_ms += self.step_ms
+            self._due_position_ms += self.step_ms
+
+    def position_ms(self, at_ms: int) -> int:
+        """Return the position of a time since the run's creation, under the current driver."""
+        return self.state.throughput.elapsed_ms(at_ms) + self._pauses * self.step_ms
 
     def _moment(
         self, at_ms: int, shown: tuple[str, str] | None = None, *, is_turn: bool = False
     ) -> Moment:
         state = self.state
         record = self.records[state.drivers > 1]
-        now = record.created_at + at_ms / 1000
+        now = record.created_at + (at_ms + 0.5) / 1000  # snapshots round down
         shown = shown or journaled_state(state)
         snapshot = snapshot_as(
             self.run_id, record, state, now, shown=shown, warnings=list(state.warnings)
         )
-        return Moment(state.throughput.elapsed_ms(at_ms), snapshot, is_turn)
+        return Moment(self.position_ms(at_ms), snapshot, is_turn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,42 +71,53 @@ html_theme_options = {
 }
 
 _PLAYER = re.compile(r"<!-- player: (.*?) -->.*?<!-- end of player -->", re.DOTALL)
-_FRAME = """\
-\\1
+_PLAYER_HTML = """
 
-```{raw} html
-<iframe class="run" src="run.html" title="The view of a finished run"></iframe>
+```{{raw}} html
+<parallelrun-player autoplay><script type="application/json">{}</script></parallelrun-player>
+<script defer src="_static/parallelrun-player.js"></script>
 <p class="run"><a href="run.html">The same on a page of its own</a></p>
 ```"""
 _OUTSIDE = re.compile(r"\]\((\.\./[^)\s]+)\)")
 
 
-def _read(_: Sphinx, name: str, source: list[str]) -> None:
+def _read(app: Sphinx, name: str, source: list[str]) -> None:
     """Adapt a page that GitHub shows as well.
 
-    Links out of this folder lead to GitHub. The picture of the first page is the recorded run itself,
-    below the text of the comment before it.
+    Links out of this folder lead to GitHub. The picture of the first page is a recorded run itself, below the
+    text of the comment before it.
     """
     folder = posixpath.join("docs", posixpath.dirname(name))
 
     def absolute(match: re.Match[str]) -> str:
         return f"]({SOURCE}/{posixpath.normpath(posixpath.join(folder, match[1]))})"
 
-    source[0] = _OUTSIDE.sub(absolute, _PLAYER.sub(_FRAME, source[0]))
+    if app.builder.format == "html" and _PLAYER.search(source[0]):
+        recording = (_recorded(app) / "run.json").read_text(encoding="utf-8")
+        html = _PLAYER_HTML.format(recording.replace("<", "\\u003c"))
+        source[0] = _PLAYER.sub(lambda match: match[1] + html, source[0])
+    source[0] = _OUTSIDE.sub(absolute, source[0])
 
 
 def _hide_constructor(_: Sphinx, what: str, name: str, *__: object) -> tuple[str, None] | None:
     return ("", None) if what == "class" and name.rpartition(".")[2] in _MADE_BY_OTHERS else None
 
 
-def _add_run(app: Sphinx, error: Exception | None) -> None:
-    """Record a run for the first page, unless an earlier build of the same front end has."""
-    target = Path(app.outdir) / "run.html"
-    bundle = ROOT / "parallelrun_jupyter" / "views" / "static" / "report.js"
-    if error is None and app.builder.format == "html" and _is_older(target, bundle):
-        command = [sys.executable, str(HERE / "recorded_run.py"), str(target)]
+def _recorded(app: Sphinx) -> Path:
+    """Return the folder of the recorded run; it is recorded once for each state of the front end."""
+    folder = Path(app.outdir).parent / "recording"
+    bundle = ROOT / "parallelrun_jupyter" / "views" / "static" / "player.js"
+    if _is_older(folder / "run.json", bundle):
+        command = [sys.executable, str(HERE / "recorded_run.py"), str(folder)]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
+    return folder
+
+
+def _add_player(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        shutil.copy(_recorded(app) / "run.html", app.outdir)
+        shutil.copy(_recorded(app) / "parallelrun-player.js", Path(app.outdir, "_static"))
 
 
 def _is_older(target: Path, source: Path) -> bool:
@@ -116,4 +128,4 @@ def setup(app: Sphinx) -> None:
     """Connect the changes to Sphinx."""
     app.connect("autodoc-process-signature", _hide_constructor)
     app.connect("source-read", _read)
-    app.connect("build-finished", _add_run)
+    app.connect("build-finished", _add_player)

@@ -64,20 +64,23 @@ def test_pages_ask_for_no_other_site_and_fit_the_screen(
     assert [url for url in requests if not url.startswith(SITE.as_uri())] == []
 
 
-def test_the_first_page_has_a_run_that_opens_without_a_kernel(opened: Browser) -> None:
+def test_the_first_page_plays_a_run_without_a_kernel(opened: Browser) -> None:
     requests: list[str] = []
     page = page_of(opened, "null", DESK, requests)  # an emulated scheme would override the toggle
     page.goto(f"{SITE.as_uri()}/index.html")
-    run = page.frame_locator("iframe.run")
-    group = run.locator("summary", has_text="UnidentifiedImageError")
+    player = page.locator("parallelrun-player")
+    player.locator(".pr-run[data-state=Running]").wait_for()
+    player.scroll_into_view_if_needed()
+    player.get_by_label("Speed").select_option("4")
+    player.locator(".pr-run[data-state=Completed]").wait_for(timeout=60_000)
+    group = player.locator("summary", has_text="UnidentifiedImageError")
     group.click()
-    run.get_by_text("digit_00731.png").first.wait_for()
-    color = "getComputedStyle(document.documentElement).backgroundColor"
-    frame = page.frames[1]
-    for theme, background in (("dark", "rgb(17, 20, 24)"), ("light", "rgb(255, 255, 255)")):
+    player.get_by_text("digit_00731.png").first.wait_for()
+    color = "getComputedStyle(document.querySelector('parallelrun-player').shadowRoot.querySelector('.pr-run')).backgroundColor"
+    for theme, background in (("dark", "rgb(27, 30, 35)"), ("light", "rgb(255, 255, 255)")):
         page.locator(".theme-toggle:visible").first.click()
         page.wait_for_function(f"document.body.dataset.theme === '{theme}'")
-        assert frame.evaluate(color) == background
+        assert page.evaluate(color) == background
     page.close()
     assert [url for url in requests if not url.startswith(SITE.as_uri())] == []
 

@@ -1,6 +1,6 @@
 import { count } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
-import type { Grid, RunOutput } from '../model/wire';
+import type { RunOutput } from '../model/wire';
 import { t } from '../model/words';
 import { CellsChart, EMPTY } from './cells_chart';
 import { button, el, setHidden, setText } from './dom';

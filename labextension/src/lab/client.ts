@@ -29,7 +29,13 @@ export interface SnapshotResponse {
 
 /** Client of the server extension, with the page's own credentials and base URL. */
 export class RunsClient {
-  constructor(private readonly settings: ServerConnection.ISettings) {}
+  /**
+   * @param isRecorded - Whether the runs are recordings, which can be neither changed nor downloaded.
+   */
+  constructor(
+    private readonly settings: ServerConnection.ISettings,
+    private readonly isRecorded = false,
+  ) {}
 
   list(): Promise<RunList> {
     return this.json<RunList>('');
@@ -88,17 +94,23 @@ export class RunsClient {
         this.json<MiniBatchDetail>(path(runId, 'mini-batch', { mini_batch: String(number) })),
       grid: (first, count) =>
         this.json<Grid>(path(runId, 'grid', { first: String(first), count: String(count) })),
-      actions: {
-        cancel: (drain) => this.cancel(runId, drain).then(changed),
-        resume: (failedOnly, group) => this.resume(runId, failedOnly, group).then(changed),
-      },
-      logFile: (worker) => this.url(path(runId, 'log-file', worker ? { worker } : {})),
-      resultFile: () => this.url(path(runId, 'result')),
+      actions: this.isRecorded
+        ? null
+        : {
+            cancel: (drain) => this.cancel(runId, drain).then(changed),
+            resume: (failedOnly, group) => this.resume(runId, failedOnly, group).then(changed),
+          },
+      logFile: (worker) => this.file(path(runId, 'log-file', worker ? { worker } : {})),
+      resultFile: () => this.file(path(runId, 'result')),
     };
   }
 
   private url(path: string, of = 'runs'): string {
     return URLExt.join(this.settings.baseUrl, 'parallelrun', of) + path;
+  }
+
+  private file(path: string): string | null {
+    return this.isRecorded ? null : this.url(path);
   }
 
   private async json<T>(path: string, init: RequestInit = {}, of?: 'pipelines'): Promise<T> {

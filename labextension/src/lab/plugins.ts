@@ -1,4 +1,5 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
@@ -8,11 +9,19 @@ import { setTranslator } from '../model/words';
 import { RunsClient } from './client';
 import { ILiveRuns, LiveRuns } from './live_run';
 import { PipelineRenderer } from './pipeline_renderer';
+import { RecordedRoutes } from './recorded_routes';
 import { RunRenderer } from './renderer';
 import { widgetDrawer } from './widget_drawer';
 
 /** Ranks before the widget renderer (-10): a reloaded page often has no widget model. */
 const RANK = -20;
+
+/** Returns the client of the server, or of the recordings of a JupyterLite site. */
+function clientOf({ serviceManager: { contents, serverSettings } }: JupyterFrontEnd): RunsClient {
+  return PageConfig.getOption('appName') === 'JupyterLite'
+    ? new RunsClient({ ...serverSettings, fetch: new RecordedRoutes(contents).fetch }, true)
+    : new RunsClient(serverSettings);
+}
 
 /** Provides the shared `LiveRuns`, which polls the server. */
 export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
@@ -31,7 +40,7 @@ export const livePlugin: JupyterFrontEndPlugin<LiveRuns> = {
           }
         : null,
     );
-    return new LiveRuns(new RunsClient(app.serviceManager.serverSettings));
+    return new LiveRuns(clientOf(app));
   },
 };
 

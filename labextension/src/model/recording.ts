@@ -6,6 +6,15 @@ export interface Moment {
   readonly output: RunOutput;
 }
 
+/** The speeds that a reader may choose. */
+export const SPEEDS: readonly number[] = [1, 2, 4, 8, 16, 30, 60, 250, 1000, 4000];
+const USUAL_MS = 20_000;
+
+/** Returns the lowest speed at which a run of this length (ms) plays in 20 seconds. */
+export function usualSpeed(length: number): number {
+  return SPEEDS.find((speed) => length <= speed * USUAL_MS) ?? 4000;
+}
+
 type Frame = readonly [position: number, output: Partial<RunOutput>, snapshot: Partial<Snapshot>];
 
 /** Returns the moments of a recording, in order; the last one has the very output of the recording. */

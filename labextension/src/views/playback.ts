@@ -1,11 +1,9 @@
 import { duration } from '../model/format';
-import type { Moment } from '../model/recording';
+import { type Moment, SPEEDS, usualSpeed } from '../model/recording';
 import { t } from '../model/words';
 import { announceAs, button, el, setText } from './dom';
 import { VisibilityObserver } from './visibility';
 
-const SPEEDS = [1, 2, 4, 8, 16, 30, 60, 250, 1000, 4000];
-const USUAL_S = 20;
 const LONGEST_STEP_MS = 250;
 const TICKS = 1000;
 
@@ -33,7 +31,7 @@ export class Playback {
   ) {
     this.length = moments[moments.length - 1]?.position ?? 0;
     this.position = this.length;
-    const usual = SPEEDS.find((speed) => this.length <= 1000 * speed * USUAL_S) ?? 4000;
+    const usual = usualSpeed(this.length);
     this.speed.append(...SPEEDS.filter((speed) => speed <= 4 * usual).map(option));
     this.speed.value = String(usual);
     announceAs(this.speed, t('Speed'));

@@ -101,7 +101,7 @@ class CommHost implements Host {
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const host = new CommHost(model);
-  const view = new RunView(host, new RunActions(host));
+  const view = new RunView(host, RunActions.of(host));
   const name = Math.random().toString(36).slice(2);
   const draw = (): void => {
     const problem = model.get('problem');

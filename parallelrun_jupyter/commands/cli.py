@@ -158,11 +158,9 @@ def _add_watching(commands: Any) -> None:
     )
     watching.set_defaults(parser=watching, command=_watch)
 
-    report = commands.add_parser("report", help="write the progress of a run as one HTML file")
+    report = commands.add_parser("report", help="write a run as one HTML file, which plays it")
     _add_run(report)
-    report.add_argument(
-        "--to", metavar="FILE", default="run.html", help="Path of the file. Default: run.html."
-    )
+    report.add_argument("--to", metavar="FILE", default="run.html", help=_REPORT_FILE)
     report.set_defaults(parser=report, command=_report)
 
     failures = commands.add_parser(
@@ -331,7 +329,9 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    print(_run_of(options).report(options.to))
+    run = _run_of(options)
+    save = run.recording().save if options.to.lower().endswith(".json") else run.report
+    print(save(options.to))
     return 0
 
 

@@ -119,3 +119,15 @@ def test_a_report_shows_the_same_views_offline(failing: Run, tmp_path: Path, ope
     if os.environ.get("PARALLELRUN_SHOTS"):
         page.screenshot(path=Path(os.environ["PARALLELRUN_SHOTS"]) / "report.png", full_page=True)
     context.close()
+
+
+def test_the_terminal_writes_a_recording_with_its_player(
+    failing: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "run.json"
+    assert main(["report", failing.run_id, "--to", str(target)]) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    recording = json.loads(target.read_text())
+    assert recording["output"]["run_id"] == failing.run_id
+    assert recording["frames"]["packed"]
+    assert "parallelrun-player" in (tmp_path / "parallelrun-player.js").read_text()

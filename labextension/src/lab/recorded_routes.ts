@@ -16,6 +16,7 @@ class PlayingRun {
   constructor(
     private readonly recording: Recording,
     private readonly moments: readonly Moment[],
+    readonly sizeBytes: number,
   ) {
     this.host = new RecordedHost(recording);
   }
@@ -95,13 +96,14 @@ export class RecordedRoutes {
 
   private async read(): Promise<ReadonlyMap<string, PlayingRun>> {
     const runs = new Map<string, PlayingRun>();
-    for (const { path, type } of await this.list()) {
+    for (const { path, size, type } of await this.list()) {
       if (type !== 'directory' && path.endsWith('.json')) {
         const { content } = await this.contents.get(path, { content: true });
         const recording = (
           typeof content === 'string' ? JSON.parse(content) : content
         ) as Recording;
-        runs.set(recording.output.run_id, new PlayingRun(recording, await momentsOf(recording)));
+        const moments = await momentsOf(recording);
+        runs.set(recording.output.run_id, new PlayingRun(recording, moments, size ?? 0));
       }
     }
     return runs;
@@ -117,11 +119,12 @@ export class RecordedRoutes {
 }
 
 function listOf(runs: ReadonlyMap<string, PlayingRun>): RunList {
-  const rows = [...runs.values()].map((run) => rowOf(run.now()[1]));
+  const rows = [...runs.values()].map(rowOf);
   return { runs: rows.sort((one, other) => other.created_at - one.created_at), hidden: 0 };
 }
 
-function rowOf({ at, headline, snapshot }: RunOutput): RunRow {
+function rowOf(run: PlayingRun): RunRow {
+  const [, { at, headline, snapshot }] = run.now();
   return {
     ...snapshot,
     headline,
@@ -129,6 +132,6 @@ function rowOf({ at, headline, snapshot }: RunOutput): RunRow {
     is_read: true,
     can_resume: false,
     usd: snapshot.calls?.usd ?? 0,
-    size_bytes: 0,
+    size_bytes: run.sizeBytes,
   };
 }

@@ -80,7 +80,7 @@ export class RunRenderer extends Panel implements IRenderMime.IRenderer, Watcher
     this.stop();
     this.runId = output.run_id;
     const host = this.runs.host(output.run_id);
-    this.view = new RunView(host, new RunActions(host));
+    this.view = new RunView(host, RunActions.of(host));
     this.view.draw(output, false);
     this.node.append(this.view.node);
     const run = this.runs.get(output.run_id);

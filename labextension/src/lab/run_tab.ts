@@ -21,7 +21,7 @@ export class RunTab extends Widget implements Watcher {
     super();
     this.addClass('pr-tab');
     const host = runs.host(runId);
-    this.view = new RunView(host, new RunActions(host));
+    this.view = new RunView(host, RunActions.of(host));
     this.node.append(this.placeholder, this.view.node);
     this.view.node.hidden = true;
   }

@@ -20,6 +20,11 @@ export class RunActions implements Section {
   private mayOfferResume = false;
   private isFinal = false;
 
+  /** Returns the buttons of a run, or null if the host cannot act on it. */
+  static of(host: Host): RunActions | null {
+    return host.actions ? new RunActions(host) : null;
+  }
+
   constructor(private readonly host: Host) {
     this.choices.append(
       button('pr-button pr-danger', t('Stop now'), () => this.send('stop')),

@@ -46,7 +46,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Replay:
-    """Folds a journal anew, and stops at moments.
+    """Folds a journal from its start, and stops at moments.
 
     Parameters
     ----------

@@ -176,7 +176,6 @@ def snapshot_as(
     is_live = not state.is_final and shown_state != "Interrupted"
     at_ms = int((now - record.created_at) * 1000) if is_live else state.at_ms
     workers = list(state.workers.values()) if is_live else []
-    running = [worker.mini_batch for worker in workers if worker.phase == "running"]
     calls = calls_of(state, workers, at_ms, is_live=is_live)
     since_ms, lanes = timeline(state, workers, at_ms)
     groups = costliest_first(state.groups.values())[:SHOWN_GROUPS]
@@ -211,7 +210,7 @@ def snapshot_as(
         budgets=progress.budgets(state, record),
         **progress.pace(state, at_ms, is_live=is_live),
         stragglers=progress.stragglers(state, workers, at_ms),
-        grid=grid(state, running),
+        grid=grid(state, [row.mini_batch for row in workers if row.phase == "running"]),
         lanes_from_ms=since_ms,
         lanes=lanes,
         workers=[_worker_row(worker, at_ms) for worker in workers[:SHOWN_WORKERS]],

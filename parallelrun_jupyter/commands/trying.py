@@ -18,7 +18,8 @@ from ..errors import ConfigError, EntryScriptError
 from ..runs.run_record import RunRecord
 from ..worker.failures import BadResult
 
-_PACKAGE = str(Path(__file__).parents[1])
+_NOT_OF_USERS = (str(Path(__file__).parents[1]), "<frozen runpy>")
+"""How the names of files begin that call the user's code."""
 
 
 def add_try_options(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +89,6 @@ def _print_failure(
         print(f"a worker would reject the result: {error}", file=sys.stderr)
         return
     first = frames
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_NOT_OF_USERS):
         first = first.tb_next
     traceback.print_exception(kind, error, first or frames)

@@ -60,6 +60,7 @@ class Agent:
         return result
 
     async def _note(self, progress: float, total: float | None, message: str | None) -> None:
+        assert message
         self.progress.append((progress, total))
 
 
@@ -109,6 +110,7 @@ def test_an_agent_finds_out_why_a_run_failed_repairs_it_and_reads_the_result(
     script = tmp_path / "divide.py"
     script.write_text(BROKEN)
     numbers_in(tmp_path / "in")
+    found: dict[str, Any] = {}
 
     async def scenario(agent: Agent) -> None:
         text, fields = await agent.call(
@@ -153,19 +155,21 @@ def test_an_agent_finds_out_why_a_run_failed_repairs_it_and_reads_the_result(
         assert [row["cells"]["row"] for row in fields["rows"]] == [
             str(100 // max(1, number)) for number in range(6)
         ]
-        assert Path(fields["output"]).read_text().split() == ["100", "100", "50", "33", "25", "20"]
+        assert fields["output"] == str(Run.attach(run_id).folder.output / "parallel_run_step.txt")
 
         text, fields = await agent.call("show_run", run_id=run_id)
-        shown = [sys.executable, "-m", "parallelrun_jupyter", "show", run_id, "--json"]
-        of_terminal = json.loads(subprocess.run(shown, capture_output=True, timeout=60).stdout)
         for name in ("left_out", "can_resume"):
             fields.pop(name)
-        assert fields == of_terminal
+        found.update(fields)
         text, fields = await agent.call("list_runs", name="divis*")
         assert [row["run_id"] for row in fields["runs"]] == [run_id]
         assert "it has already ended" in (await agent.call("cancel_run", run_id=run_id))[0]
 
     serve(scenario, "--allow-actions", "--root", tmp_path)
+    shown = [sys.executable, "-m", "parallelrun_jupyter", "show", "--json"]
+    assert found == json.loads(subprocess.run(shown, capture_output=True, timeout=60).stdout)
+    rows = Path(found["output"]).read_text().split()
+    assert rows == ["100", "100", "50", "33", "25", "20"]
 
 
 def test_a_server_only_reads_unless_actions_are_allowed(numbers: Path, tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_server_only_reads_unless_actions_are_allowed(numbers: Path, tmp_path:
         assert words.endswith("has no group of failures 'KeyError'. Nothing failed in it.")
         pages, after = [], [-1, -1]
         for _ in range(3):
-            text, fields = await agent.call("show_results", run_id=run.run_id, rows=25, after=after)
+            _, fields = await agent.call("show_results", run_id=run.run_id, rows=25, after=after)
             pages += [row["cells"]["row"] for row in fields["rows"]]
             after = fields["after"]
         assert pages == list(run.to_pandas()["row"])
@@ -272,7 +276,7 @@ def test_scripts_and_inputs_stay_in_the_root(numbers: Path, tmp_path: Path, home
     assert Run.list() == []
 
 
-LOUD = f"""
+LOUD = """
 import os, subprocess, sys, warnings
 os.write(1, b"raw bytes on 1\\n")
 
@@ -283,7 +287,7 @@ def run(mini_batch):
     print("x" * 1_000_000)
     for k in range(3000):
         print("line", k, "é" * 50)
-    raise ValueError("{{}} https://u:p@host/?sig=abc&x=1".format(os.environ["SERVICE_TOKEN"]) + "y" * 50_000)
+    raise ValueError("{} https://u:p@host/?sig=abc&x=1".format(os.environ["SERVICE_TOKEN"]) + "y" * 50_000)
 """
 
 
@@ -319,7 +323,7 @@ def test_large_outputs_are_bounded_and_secrets_hidden(tmp_path: Path, home: Path
         assert len(fields["failed_items"]) + fields["left_out"] == 200
         assert "line 2999" in log
         assert log.startswith("[")
-        assert window["lines"][-1].endswith("é" * 50)
+        assert any(line.endswith("é" * 50) for line in window["lines"])
         assert window["left_out"] > 0
         assert tried["output"].startswith(
             "raw bytes on 1\n<value of SERVICE_TOKEN>  [2J\nfrom a child"
@@ -334,7 +338,7 @@ def test_only_messages_of_the_protocol_are_on_stdout(tmp_path: Path, home: Path)
     script.write_text(LOUD)
     numbers_in(tmp_path / "in", 3)
     # A module that every Python process here imports at its start, also those of the run.
-    (tmp_path / "usercustomize.py").write_text(
+    (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys\n"
         "if 'mcp' in sys.argv or 'mcp' in sys.orig_argv:\n"
         "    import threading, os, time, warnings, logging\n"
@@ -377,7 +381,7 @@ def test_only_messages_of_the_protocol_are_on_stdout(tmp_path: Path, home: Path)
             line = message if isinstance(message, str) else json.dumps(message)
             server.stdin.write(f"{line}\n")
             server.stdin.flush()
-        lines = []
+        lines: list[str] = []
         while not {1, 2, 3, 4} <= {json.loads(line).get("id") for line in lines}:
             lines.append(server.stdout.readline())
             assert lines[-1]
@@ -422,12 +426,7 @@ def test_a_run_goes_on_when_the_server_ends(how: str, tmp_path: Path, home: Path
             assert len(servers) == 1
             servers[0].kill()
 
-    if how == "kill":
-        with pytest.raises(Exception):  # noqa: B017 - whatever the client says of a lost server
-            serve(scenario, "--allow-actions", "--root", tmp_path)
-            raise ConnectionError
-    else:
-        serve(scenario, "--allow-actions", "--root", tmp_path)
+    serve(scenario, "--allow-actions", "--root", tmp_path)
     run = Run.attach(found["run_id"])
     assert end_of(run) == "Completed"
     assert list(run.to_pandas()["row"]) == [str(number) for number in range(8)]

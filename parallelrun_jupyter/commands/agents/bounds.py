@@ -32,9 +32,20 @@ def without_secrets(text: str, environ: Mapping[str, str] = os.environ) -> str:
     A variable is secret if its name looks so, as it is for the record of a run.
     """
     for name, value in environ.items():
-        if len(value) >= _LEAST_SECRET_CHARS and looks_secret(name) and value in text:
-            text = text.replace(value, f"<value of {name}>")
+        if len(value) >= _LEAST_SECRET_CHARS and looks_secret(name):
+            text = _without(text, value, f"<value of {name}>")
     return _USER_IN_URL.sub(r"\1<hidden>@", _IN_URL.sub(r"\1<hidden>", text))
+
+
+def _without(text: str, secret: str, name: str) -> str:
+    """Return a text without a secret, also where a half of it or more is at the cut of a text."""
+    text = text.replace(secret, name)
+    if secret.startswith("/") or "://" in secret:  # halves of these are in many texts
+        return text
+    half = max(_LEAST_SECRET_CHARS, (len(secret) + 1) // 2)
+    for length in range(len(secret) - 1, half - 1, -1):
+        text = text.replace(secret[:length], name).replace(secret[-length:], name)
+    return text
 
 
 def shown(text: str) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ...formatting import nearest_hint
 from ...home import home
 from ...version import __version__
 from .tools import ACTIONS, READERS, made_tools
+from .trial import kill_trials
 
 _INTERRUPTED = 130
 
@@ -128,7 +129,12 @@ def serve(root: Path | None, *, allow_actions: bool) -> int:
         os.dup2(nothing.fileno(), 0)
     server = AgentServer(root, allow_actions=allow_actions)
     sys.stdin, sys.stdout = wires  # the server takes their buffers; see `_served`
-    server.run("stdio")
+    try:
+        server.run("stdio")
+    finally:
+        for wire in wires:
+            with suppress(OSError):  # the client has gone
+                wire.close()
     return 0
 
 
@@ -141,4 +147,5 @@ async def _served(_: MCPServer[Any]) -> AsyncIterator[None]:
 
 def _end_at_once(*_: object) -> None:
     # A thread reads stdin, and Python would wait for its next line.
+    kill_trials()
     os._exit(_INTERRUPTED)

@@ -20,7 +20,17 @@ from .places import check_path
 from .reading import within
 
 TIMEOUT_LIMIT_S = 600
-_GRACE_S = 5
+_GRACE_S = 2
+
+_trials: set[int] = set()
+"""The process groups of the trials that run."""
+
+
+def kill_trials() -> None:
+    """Kill the trials, before this process ends at once."""
+    for group in tuple(_trials):
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
 
 class _Output:
@@ -59,6 +69,7 @@ async def try_mini_batch(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True, cwd=run.folder.path,
     )  # fmt: skip
+    _trials.add(process.pid)
     try:
         with anyio.move_on_after(timeout_s):
             await _read(process, output)
@@ -69,6 +80,7 @@ async def try_mini_batch(
         with anyio.CancelScope(shield=True):
             await process.wait()
             await process.aclose()
+        _trials.discard(process.pid)
     return await run_sync(_answer, run.run_id, mini_batch, status, timeout_s, output.text())
 
 

@@ -228,7 +228,7 @@ def _add_ending(commands: Any) -> None:
 
     trying = commands.add_parser(
         "try",
-        help="run one mini-batch of a run here, and print what the script prints",
+        help="run one mini-batch of a run here, with the output of the script",
         description="Run one mini-batch in this process. The run stays as it is.",
     )
     add_try_options(trying)

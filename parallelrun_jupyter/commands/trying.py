@@ -1,4 +1,4 @@
-"""``parallelrun try``: one mini-batch in this process, to see what the script does with it."""
+"""``parallelrun try``: one mini-batch in this process, with its output."""
 
 from __future__ import annotations
 

@@ -199,6 +199,8 @@ def test_a_server_only_reads_unless_actions_are_allowed(numbers: Path, tmp_path:
         assert words.endswith("lines is 'many'.")
         words = await agent.refusal("show_logs", run_id=run.run_id, lines=5000)
         assert words == "lines is 5000; expected a number from 1 to 1,000."
+        words = await agent.refusal("show_logs", run_id=run.run_id, text="a\0b")
+        assert words.startswith("text of show_logs has a NUL character")
         words = await agent.refusal("show_failures", run_id=run.run_id, group="KeyError")
         assert words.endswith("has no group of failures 'KeyError'. Nothing failed in it.")
         pages, after = [], [-1, -1]
@@ -401,7 +403,7 @@ import pathlib, os, time
 
 def run(mini_batch):
     pathlib.Path(__file__ if False else "pid").write_text(str(os.getpid()))
-    time.sleep(float(os.environ.get("NAP_S", "0.4")))
+    time.sleep(float(os.environ.get("NAP_S", "0.3")))
     return [open(path).read() for path in mini_batch]
 """
 
@@ -409,7 +411,7 @@ def run(mini_batch):
 @pytest.mark.parametrize("how", ["kill", "end of stdin"])
 def test_a_run_goes_on_when_the_server_ends(how: str, tmp_path: Path, home: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
-    numbers_in(tmp_path / "in", 8)
+    numbers_in(tmp_path / "in", 6)
     found: dict[str, str] = {}
 
     async def scenario(agent: Agent) -> None:
@@ -429,7 +431,7 @@ def test_a_run_goes_on_when_the_server_ends(how: str, tmp_path: Path, home: Path
     serve(scenario, "--allow-actions", "--root", tmp_path)
     run = Run.attach(found["run_id"])
     assert end_of(run) == "Completed"
-    assert list(run.to_pandas()["row"]) == [str(number) for number in range(8)]
+    assert list(run.to_pandas()["row"]) == [str(number) for number in range(6)]
 
 
 def opening(server: subprocess.Popen[str], *calls: dict[str, Any]) -> None:

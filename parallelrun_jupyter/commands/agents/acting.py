@@ -61,7 +61,7 @@ def words_of(options: Mapping[str, Any]) -> list[str]:
     Raises
     ------
     ConfigError
-        There is no such option, or its value is of the wrong type.
+        An option is unknown, or its value is of the wrong type.
     """
     known = _options()
     words: list[str] = []

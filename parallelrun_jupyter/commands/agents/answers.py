@@ -33,9 +33,9 @@ def answer(
     Parameters
     ----------
     more
-        How to get what does not fit, in a sentence.
+        How to get the rest, in a sentence.
     keeps_end
-        What is left out is at the start, as in a log.
+        Leave out the start, as of a log.
     """
     kept, left_out = bounded_fields(fields, keeps_end=keeps_end)
     return Answer(

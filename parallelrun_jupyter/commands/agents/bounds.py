@@ -1,4 +1,4 @@
-"""Bounds of what an agent gets: its size, credentials, and characters that move a cursor."""
+"""Bounds of the answers to an agent: their size, credentials, and characters that move a cursor."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ TEXT_CHARS = 4000
 
 _LEAST_SECRET_CHARS = 8
 _LEAST_TEXT_CHARS = 100
+_REMARK_CHARS = 60
 _IN_URL = re.compile(
     r"([?&](?:sig|signature|token|access_token|sas|key|api_key|apikey|code|password)=)[^&\s\"'<>]+",
     re.IGNORECASE,
@@ -43,8 +44,13 @@ def _without(text: str, secret: str, name: str) -> str:
     if secret.startswith("/") or "://" in secret:  # halves of these are in many texts
         return text
     half = max(_LEAST_SECRET_CHARS, (len(secret) + 1) // 2)
-    for length in range(len(secret) - 1, half - 1, -1):
-        text = text.replace(secret[:length], name).replace(secret[-length:], name)
+    lengths = range(len(secret) - 1, half - 1, -1)
+    if secret[:half] in text:
+        for length in lengths:
+            text = text.replace(secret[:length], name)
+    if secret[-half:] in text:
+        for length in lengths:
+            text = text.replace(secret[-length:], name)
     return text
 
 
@@ -68,8 +74,8 @@ def shortened(text: str, limit: int) -> str:
     """Return a text of at most ``limit`` characters, with a remark in place of its middle."""
     if len(text) <= limit:
         return text
-    remark = f"\n... {len(text) - limit:,} characters left out ...\n"
-    kept = max(0, limit - len(remark))
+    kept = max(0, limit - _REMARK_CHARS)
+    remark = f"\n... {len(text) - kept:,} characters left out ...\n"
     return f"{text[: kept // 2]}{remark}{text[len(text) - (kept - kept // 2) :]}"
 
 
@@ -85,7 +91,9 @@ def bounded_text(text: str, more: str, *, keeps_end: bool = False) -> str:
     """
     if len(text.encode()) <= LIMIT_BYTES:
         return text
-    lines = text.split("\n")
+    lines = [shortened(line, TEXT_CHARS) for line in text.split("\n")]
+    if len("\n".join(lines).encode()) <= LIMIT_BYTES:
+        return "\n".join(lines)
     room = LIMIT_BYTES - len(more.encode()) - 100
     kept: list[str] = []
     for line in reversed(lines) if keeps_end else lines:

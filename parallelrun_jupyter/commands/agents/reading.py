@@ -46,7 +46,7 @@ def run_of(run_id: str) -> Run:
     Raises
     ------
     RunNotFoundError
-        There is no such run, or its folder is elsewhere.
+        No run of this home has that id.
     """
     if not is_id(run_id):
         msg = f"run_id is {run_id!r:.100}, which is not the id of a run."
@@ -106,7 +106,7 @@ def run_text(snapshot: Snapshot) -> str:
     if snapshot["groups"]:
         lines.append("why: show_failures, show_logs")
     if snapshot["can_resume"]:
-        lines.append("to run what is left or failed: resume_run")
+        lines.append("to run the items that are left or failed: resume_run")
     return "\n".join(lines)
 
 

@@ -58,7 +58,7 @@ class AgentServer(MCPServer[Any]):
         Raises
         ------
         ToolError
-            There is no such tool here, or the arguments are wrong.
+            The tool is unknown, or its arguments are wrong.
         """
         if name in ACTIONS and name not in self._offered:
             msg = (
@@ -70,11 +70,14 @@ class AgentServer(MCPServer[Any]):
             hint = nearest_hint(name, self._offered)
             msg = f"there is no tool {name!r}.{hint} The tools are: {', '.join(self._offered)}."
             raise ToolError(msg)
-        for given in arguments:
+        for given, value in arguments.items():
             if given not in self._offered[name]:
                 hint = nearest_hint(given, self._offered[name])
                 expected = ", ".join(self._offered[name])
                 msg = f"{name} has no argument {given!r:.100}.{hint} Its arguments: {expected}."
+                raise ToolError(msg)
+            if _has_nul(value):
+                msg = f"{given} of {name} has a NUL character, which no path or text has. Leave it out."
                 raise ToolError(msg)
         try:
             return await super().call_tool(name, arguments, context)
@@ -84,8 +87,14 @@ class AgentServer(MCPServer[Any]):
             raise
 
 
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(each) for pair in value.items() for each in pair)
+    return any(map(_has_nul, value)) if isinstance(value, list) else "\0" in str(value)
+
+
 def _mistakes(name: str, error: ValidationError) -> str:
-    """Return what is wrong with the arguments of a call."""
+    """Return the mistakes in the arguments of a call, in words."""
     mistakes = []
     for each in error.errors(include_url=False):
         place = ".".join(map(str, each["loc"]))
@@ -95,11 +104,11 @@ def _mistakes(name: str, error: ValidationError) -> str:
 
 
 def instructions(root: Path | None, *, allow_actions: bool) -> str:
-    """Return what an agent reads before it uses the tools."""
+    """Return the text that an agent reads before it uses the tools."""
     steps = (
         "start_run starts a script over inputs, wait_for_run waits, show_failures says why something "
-        "failed, try_mini_batch runs one mini-batch with a corrected script, resume_run runs what is "
-        "left, show_results has the rows."
+        "failed, try_mini_batch runs one mini-batch with a corrected script, resume_run runs the "
+        "rest, show_results has the rows."
         if allow_actions
         else "This server only reads: it was started without --allow-actions, so it starts, tries, "
         "resumes and cancels nothing."

@@ -69,7 +69,7 @@ _RUN = {
 
 
 class Tools:
-    """The functions behind the tools; their docstrings and annotations are what an agent reads."""
+    """The functions behind the tools; an agent reads their docstrings and annotations."""
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
@@ -99,7 +99,7 @@ class Tools:
             float, Field(description="Maximum seconds to wait, at most 600; the run goes on after.")
         ] = 50,
     ) -> Answer:
-        """Wait until a run ends or the time is over, and show it; is_final says which."""
+        """Wait until a run ends or the time is over, and show it, with is_final."""
         reading.within("timeout_s", timeout_s, 0, WAIT_LIMIT_S)
         run = await run_sync(reading.run_of, run_id)
         follower = await run_sync(Follower, run.folder)
@@ -187,7 +187,7 @@ class Tools:
             float, Field(description="Seconds after which it is killed, at most 600.")
         ] = 50,
     ) -> Answer:
-        """Run one mini-batch of a run apart, and show what the script prints; the run stays as it is."""
+        """Run one mini-batch of a run apart, and show the script's output; the run stays as it is."""
         run = await run_sync(reading.run_of, run_id)
         return await trial.try_mini_batch(self._root, run, mini_batch, entry_script, timeout_s)
 
@@ -208,7 +208,7 @@ class Tools:
             str, Field(description="Where to continue. Default: the compute used before.")
         ] = "",
     ) -> Answer:
-        """Run what failed or is left of a run that has ended; rows that exist are kept."""
+        """Run the items of an ended run that failed or are left; rows that exist are kept."""
         run = await run_sync(reading.run_of, run_id)
         return await run_sync(
             lambda: acting.resume_run(
@@ -251,7 +251,7 @@ ACTIONS = {
     "start_run": Result(_RUN),
     "try_mini_batch": Result({
         "run_id": "", "mini_batch": "", "is_ok": "", "exit_status": "", "is_timeout": "",
-        "output": "What the script printed, and its traceback.",
+        "output": "The output of the script, and its traceback.",
     }),
     "resume_run": Result(_RUN),
     "cancel_run": Result({**_RUN, "is_canceling": "False if the run had already ended."}),

@@ -64,7 +64,7 @@ async def try_mini_batch(
     command = _command(root, run, mini_batch, entry_script, timeout_s)
     output = _Output()
     status: int | None = None
-    # -m puts the current directory first on sys.path: in the run's folder is no module of the user.
+    # -m puts the current directory first on sys.path: the run's folder has no module of the user.
     process = await anyio.open_process(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True, cwd=run.folder.path,
@@ -87,7 +87,7 @@ async def try_mini_batch(
 def _command(
     root: Path | None, run: Run, mini_batch: int, entry_script: str, timeout_s: float
 ) -> list[str]:
-    """Return the words of ``parallelrun try``, after a check of what they have."""
+    """Return the words of ``parallelrun try``, after a check of the arguments."""
     within("timeout_s", timeout_s, 1, TIMEOUT_LIMIT_S)
     within("mini_batch", mini_batch, 0, 1 << 40)
     command = [sys.executable, "-m", "parallelrun_jupyter", "try", str(mini_batch), run.run_id]

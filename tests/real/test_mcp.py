@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.commands.agents.bounds import LIMIT_BYTES
+from parallelrun_jupyter.commands.cli import main
 from tests.conftest import SCRIPTS
 from tests.real.conftest import end_of
 
@@ -82,7 +83,7 @@ def serve(scenario: Scenario, *words: object, cwd: Path | None = None, **variabl
     )
 
     async def session() -> None:
-        async with Client(server, read_timeout_seconds=60) as client:
+        async with Client(stdio_client(server), read_timeout_seconds=60) as client:
             await scenario(Agent(client))
 
     asyncio.run(session())
@@ -180,6 +181,7 @@ def test_a_server_only_reads_unless_actions_are_allowed(numbers: Path, tmp_path:
         listed = (await agent.client.list_tools()).tools
         assert {tool.name for tool in listed} == READERS
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in listed)
+        assert all("left_out" in (tool.output_schema or {})["properties"] for tool in listed)
         assert "only reads" in (agent.client.instructions or "")
         for name in ACTIONS:
             words = await agent.refusal(name, script=ECHO, inputs=[str(numbers)])
@@ -502,10 +504,8 @@ def test_without_its_package_the_command_says_what_to_install(tmp_path: Path, ho
     )
 
 
-def test_a_root_is_a_folder(home: Path) -> None:
-    with started("--root", ECHO) as server:
-        out, errors = server.communicate(timeout=60)
-    assert (server.returncode, out) == (2, "")
-    assert errors == (
+def test_a_root_is_a_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mcp", "--root", ECHO]) == 2
+    assert capsys.readouterr().err == (
         f"parallelrun: --root is {ECHO!r}, which is not a folder; give the path of one.\n"
     )

@@ -14,6 +14,7 @@ from typing import Any
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, InputRequiredResult
+from mcp.types import Tool as ListedTool
 from pydantic import ValidationError
 
 from ...formatting import nearest_hint
@@ -49,6 +50,14 @@ class AgentServer(MCPServer[Any]):
             lifespan=_served,
         )
         self._offered = {tool.name: tool.parameters["properties"] for tool in tools}
+
+    async def list_tools(self) -> list[ListedTool]:
+        """Return the tools, with the schemas of their results."""
+        results = {**READERS, **ACTIONS}
+        return [
+            tool.model_copy(update={"output_schema": results[tool.name].schema()})
+            for tool in await super().list_tools()
+        ]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None

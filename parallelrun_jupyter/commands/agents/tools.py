@@ -279,7 +279,6 @@ def made_tools(names: Sequence[str], root: Path | None) -> list[Tool]:
             annotations=_annotations(name),
             structured_output=False,
         )
-        made.fn_metadata.output_schema = {**READERS, **ACTIONS}[name].schema()
         made.parameters["additionalProperties"] = False
         tools.append(made)
     return tools

@@ -20,7 +20,7 @@ from .places import check_path
 from .reading import within
 
 TIMEOUT_LIMIT_S = 600
-_GRACE_S = 2
+_GRACE_S = 1
 
 _trials: set[int] = set()
 """The process groups of the trials that run."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from parallelrun_jupyter.commands.agents.bounds import (
     shortened,
     without_secrets,
 )
+from parallelrun_jupyter.commands.agents.command import serve_agents
 from parallelrun_jupyter.commands.agents.places import check_places
+from parallelrun_jupyter.commands.cli import make_parser
 from parallelrun_jupyter.commands.options import run_options
 from parallelrun_jupyter.errors import _NAMES, ConfigError
 
@@ -202,6 +205,21 @@ def test_the_page_has_the_tools() -> None:
     text = PAGE.read_text()
     current = text[text.index(START) + len(START) : text.index(END)]
     assert current == table(), "renew it: python -m tests.pure.test_agents --write"
+
+
+def test_the_examples_of_clients_are_accepted() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    servers = [
+        server
+        for block in blocks
+        for each in json.loads(block).values()
+        for server in each.values()
+    ]
+    assert len(servers) == 2
+    for server in servers:
+        options = make_parser().parse_args(server["args"])
+        assert options.command is serve_agents
+        assert Path(server["command"]).name == "parallelrun"
 
 
 def test_remedies_and_hints_are_those_of_the_tools() -> None:

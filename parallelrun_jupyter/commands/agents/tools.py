@@ -31,7 +31,10 @@ Group = Annotated[
     str, Field(description="Only this group of failures, named as in show_failures. Default: all.")
 ]
 Corrected = Annotated[
-    str, Field(description="Path of a corrected script. Default: the script of the run.")
+    str,
+    Field(
+        description="Path of a corrected script. Default: the run's own copy, which stays as it was."
+    ),
 ]
 Options = Annotated[dict[str, Any], WithJsonSchema(acting.option_schema())]
 

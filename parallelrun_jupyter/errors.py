@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Literal, TypeAlias
 
-Interface: TypeAlias = Literal["python", "terminal", "cell", "panel"]
-"""An interface that shows errors: the Python API, the terminal, a magic, JupyterLab's views."""
+Interface: TypeAlias = Literal["python", "terminal", "cell", "panel", "agent"]
+"""An interface that shows errors: the Python API, the terminal, a magic, JupyterLab's views, an agent's tools."""
 
 
 class Remedy(Enum):
@@ -77,6 +77,17 @@ _NAMES: dict[Interface, dict[Remedy, str]] = {
         Remedy.LIST: "%parallelrun list",
     },
     "panel": {Remedy.CANCEL: "Cancel", Remedy.RESUME: "Resume"},
+    "agent": {
+        Remedy.WAIT: "wait_for_run",
+        Remedy.CANCEL: "cancel_run",
+        Remedy.RESUME: "resume_run",
+        Remedy.FAILURES: "show_failures",
+        Remedy.FAILURE_GROUPS: "show_failures",
+        Remedy.FAILED_ITEMS: "show_failures",
+        Remedy.RESULTS: "show_results",
+        Remedy.LOGS: "show_logs",
+        Remedy.LIST: "list_runs",
+    },
 }
 """How each interface names an action; one without a name is not recommended there."""
 

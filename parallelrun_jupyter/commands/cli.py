@@ -13,7 +13,6 @@ from typing import Any
 
 from ..client.failures import failures_text, items_text
 from ..client.run import Run
-from ..client.submit import submit
 from ..errors import ConfigError, ParallelRunError, RunFailedError
 from ..notebook.live import watch_json
 from ..runs.failed_items import FailedItem, failed_items
@@ -22,6 +21,7 @@ from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.result_pages import RowQuery
 from ..version import __version__
 from ..views.text import plain
+from .agents.command import add_mcp_options, serve_agents
 from .azureml import add_azureml_commands
 from .checking import add_check
 from .housekeeping import add_config_options, add_prune_options, configure, prune
@@ -30,21 +30,24 @@ from .options import (
     OptionParser,
     add_list_options,
     add_resume_options,
-    config_of,
-    inputs_of,
     list_of_runs,
-    reading_of,
     run_options,
     split_script_arguments,
-    update_of,
 )
 from .shown_rows import pages_of, rows_as_json, rows_as_table
 from .shown_run import run_as_json, run_as_text
+from .starting import start
+from .trying import add_try_options, try_one
 
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 CLOSED = 141
+
+_REPORT_FILE = (
+    "Path of the file. A name that ends in .json is a recording for pages of your own, with the player "
+    "beside it. Default: run.html."
+)
 """The exit status of SIGPIPE: stdout was closed, as by ``| head``."""
 
 
@@ -112,6 +115,7 @@ def make_parser() -> OptionParser:
     _add_results(commands)
     _add_ending(commands)
     _add_housekeeping(commands)
+    _add_agents(commands)
     _add_kernel(commands)
     add_azureml_commands(commands)
     add_check(commands)
@@ -225,6 +229,14 @@ def _add_ending(commands: Any) -> None:
     add_resume_options(resume)
     resume.set_defaults(parser=resume, command=_resume)
 
+    trying = commands.add_parser(
+        "try",
+        help="run one mini-batch of a run here, with the output of the script",
+        description="Run one mini-batch in this process. The run stays as it is.",
+    )
+    add_try_options(trying)
+    trying.set_defaults(parser=trying, command=lambda options: try_one(_run_of(options), options))
+
 
 def _add_housekeeping(commands: Any) -> None:
     compare = commands.add_parser(
@@ -245,6 +257,16 @@ def _add_housekeeping(commands: Any) -> None:
     config = commands.add_parser("config", help="show or change a setting of the home")
     add_config_options(config)
     config.set_defaults(parser=config, command=configure)
+
+
+def _add_agents(commands: Any) -> None:
+    mcp = commands.add_parser(
+        "mcp",
+        help="a server of the Model Context Protocol, for agents",
+        description="Serve the Model Context Protocol over stdin and stdout, until stdin closes.",
+    )
+    add_mcp_options(mcp)
+    mcp.set_defaults(parser=mcp, command=serve_agents)
 
 
 def _add_kernel(commands: Any) -> None:
@@ -282,17 +304,7 @@ def _run_of(options: argparse.Namespace) -> Run:
 
 
 def _run(options: argparse.Namespace) -> int:
-    run: Run | Path = submit(
-        config_of(options, entry_script=options.script),
-        inputs=inputs_of(options.input, options.format, reading=reading_of(options)),
-        output=options.output,
-        arguments=[*(options.arg or ()), *options.script_words],
-        compute=options.compute,
-        name=options.name,
-        update=update_of(options),
-        run_duplicates_once=options.run_duplicates_once,
-        dry_run=options.dry_run,
-    )
+    run = start(options.script, options, options.script_words)
     if isinstance(run, Path):
         print(f"wrote {run}; nothing is submitted. To submit it: az ml job create -f {run}")
         return 0

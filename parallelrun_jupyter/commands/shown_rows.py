@@ -46,15 +46,20 @@ def pages_of(follower: Follower, query: RowQuery, limit: int) -> Iterator[Result
 def rows_as_json(pages: Iterator[ResultRows], limit: int) -> Iterator[str]:
     """Yield the rows as JSON objects with the cells by column; a text without columns is ``row``."""
     for row, columns in _rows(pages, limit):
-        about: dict[str, Any] = {
-            "item": row["name"],
-            "number": row["number"],
-            "mini_batch": row["mini_batch"],
-            "cells": dict(zip(columns or ["row"], row["cells"], strict=False)),
-        }
-        if row["status"]:
-            about["status"] = row["status"]
-        yield json.dumps(about, separators=(",", ":"))
+        yield json.dumps(row_fields(row, columns), separators=(",", ":"))
+
+
+def row_fields(row: ResultRow, columns: list[str]) -> dict[str, Any]:
+    """Return the fields of a row for programs."""
+    fields: dict[str, Any] = {
+        "item": row["name"],
+        "number": row["number"],
+        "mini_batch": row["mini_batch"],
+        "cells": dict(zip(columns or ["row"], row["cells"], strict=False)),
+    }
+    if row["status"]:
+        fields["status"] = row["status"]
+    return fields
 
 
 def _rows(pages: Iterator[ResultRows], limit: int) -> list[tuple[ResultRow, list[str]]]:

@@ -26,14 +26,18 @@ def run_as_json(run: Run) -> str:
     """Return the row of a run as in a list, with its failures and warnings, as a JSON object."""
     follower = Follower(run.folder)
     follower.refresh()
+    return json.dumps(run_fields(run, follower))
+
+
+def run_fields(run: Run, follower: Follower) -> dict[str, Any]:
+    """Return the fields of a run for programs; ``follower`` has just been refreshed."""
     state = follower.state
-    shown: dict[str, Any] = {
+    return {
         **run.row(),
         "failure_groups": [_group(group) for group in costliest_first(state.groups.values())],
         "warnings": all_warnings(run.folder, follower.record, state),
         "folder": str(run.folder.path),
     }
-    return json.dumps(shown)
 
 
 def _group(group: FailureGroup) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from ..errors import OutputError
 from ..runs.logs import remote_logs
 from ..runs.logs.reader import worker_logs
 from ..runs.run_folder import RunFolder
+from ..runs.run_lookup import find_run
 from .followers import Followers
-from .run_handler import RunsHandler, find_run
+from .run_handler import RunsHandler
 
 _PIECE_BYTES = 1 << 18
 

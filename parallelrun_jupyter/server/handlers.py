@@ -11,6 +11,7 @@ from tornado import web
 
 from ..client.resume import resume_run
 from ..pipelines.start import start_published
+from ..runs.run_lookup import find_run, is_id
 from ..runs.snapshot.committed_results import ResultStates
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.follower import Follower
@@ -23,7 +24,7 @@ from ..views.saved_rows import saved_rows
 from .downloads import LogFileHandler, ResultHandler
 from .followers import Followers
 from .pipeline_handlers import PipelineCancelHandler, PipelineOutputHandler
-from .run_handler import RunsHandler, find_run, is_id
+from .run_handler import RunsHandler
 
 _MAX_LISTED = 50
 

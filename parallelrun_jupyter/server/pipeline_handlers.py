@@ -13,9 +13,10 @@ from ..pipelines.cancellation import cancel_pipeline
 from ..pipelines.folder import PipelineFolder, find_pipeline
 from ..pipelines.rendering import pipeline_bundle, step_placeholder
 from ..runs.run_folder import find, pipelines_folder
+from ..runs.run_lookup import is_id
 from ..views.mime_bundle import run_output, saved_bundle
 from ..views.saved_rows import saved_rows
-from .run_handler import RunsHandler, is_id
+from .run_handler import RunsHandler
 
 
 def _find(run_id: str) -> PipelineFolder:

@@ -1,28 +1,16 @@
-"""The base class of the handlers: threads for reading, errors as HTTP responses, run lookup."""
+"""The base class of the handlers: threads for reading, errors as HTTP responses."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from ..errors import (
-    ConfigError,
-    InputError,
-    ParallelRunError,
-    Remedy,
-    RunFolderError,
-    RunNotFoundError,
-)
-from ..runs import run_folder
-from ..runs.run_folder import RunFolder, runs_folder
+from ..errors import ConfigError, InputError, ParallelRunError, RunFolderError, RunNotFoundError
 from .followers import Followers
-
-_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -69,29 +57,6 @@ class RunsHandler(APIHandler):
         """Return the JSON object in the body; empty if it is not an object."""
         body = self.get_json_body()
         return body if isinstance(body, dict) else {}
-
-
-def is_id(text: str) -> bool:
-    """Return whether a text has the form of an id, and so cannot be a path."""
-    return _RUN_ID.fullmatch(text) is not None
-
-
-def find_run(run_id: str) -> RunFolder:
-    """Return the folder of a run in this home.
-
-    Raises
-    ------
-    RunNotFoundError
-        The id is invalid or unknown, or its folder is outside the runs folder.
-    """
-    if not is_id(run_id):
-        msg = "this is not the id of a run."
-        raise RunNotFoundError(msg, remedy=[Remedy.LIST])
-    folder = run_folder.find(run_id)
-    if folder.path.resolve().parent != runs_folder().resolve():
-        msg = f"run {run_id} is a link to a folder outside {runs_folder()}."
-        raise RunNotFoundError(msg)
-    return folder
 
 
 def _text(error: Exception) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -370,3 +371,49 @@ def test_failures_are_shown_by_group(start: Callable[..., Run], tmp_path: Path) 
     assert group["message"] == "no"
     assert group["group"].startswith("ValueError at bad.py:2")
     assert group["items_lost"] == 60
+
+
+def test_one_mini_batch_is_tried_in_the_terminal(numbers: Path, tmp_path: Path) -> None:
+    (tmp_path / "strict.py").write_text(
+        "import sys\n\ndef run(mini_batch):\n    print('from', sys.argv[1:])\n"
+        "    return [1 / int(open(path).read()) for path in mini_batch]\n"
+    )
+    (numbers / "000.txt").write_text("0")
+    config = ParallelRunConfig(
+        entry_script=str(tmp_path / "strict.py"), mini_batch_size=1, run_max_try=1,
+        process_count_per_node=1, error_threshold=-1,
+    )  # fmt: skip
+    run = submit(config, inputs=numbers, arguments=["--fast"])
+    end_of(run)
+    journal = run.folder.journal.read_bytes()
+
+    done = parallelrun("try", 0)
+    assert done.returncode == 1
+    assert done.stdout == "from ['--fast']\n"
+    assert done.stderr.startswith('Traceback (most recent call last):\n  File "')
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+    assert "parallelrun_jupyter" not in done.stderr
+
+    (tmp_path / "fixed.py").write_text("def run(mini_batch):\n    return ['fixed']\n")
+    done = parallelrun("try", 0, run.run_id, "--entry-script", tmp_path / "fixed.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "run() returned 1 row for 1 item\nthe result: ['fixed']\n"
+
+    (tmp_path / "fixed.py").write_text("def run(mini_batch):\n    return None\n")
+    done = parallelrun("try", 0, "--entry-script", tmp_path / "fixed.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("a worker would reject the result: run() returned None")
+
+    (tmp_path / "fixed.py").write_text("import time\n\ndef run(mini_batch):\n    time.sleep(60)\n")
+    done = parallelrun("try", 0, "--entry-script", tmp_path / "fixed.py", "--timeout", 1)
+    assert done.returncode == -signal.SIGALRM
+
+    for words, message in (
+        (("try", 99), f"run {run.run_id} has no mini-batch 99; they are numbered from 0 to 59."),
+        (("try", 0, "--timeout", 0), "--timeout is 0; expected seconds, such as 60."),
+        (("try", 0, "--entry-script", tmp_path), f"the script {tmp_path} could not be read"),
+    ):
+        done = parallelrun(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"parallelrun: {message}")
+    assert run.folder.journal.read_bytes() == journal

@@ -19,7 +19,13 @@ _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class RunWidget(anywidget.AnyWidget):
-    """Draws a run. It sends nothing before the first view's hello or after the last view's bye."""
+    """Draws a run. It sends nothing before the first view's hello or after the last view's bye.
+
+    Except while the kernel runs a cell: then a hello waits for its end, and so would the view.
+    """
+
+    stays = False
+    """Whether the front end closes the widget; else it closes itself when nobody needs it."""
 
     _esm = _STATIC / "widget.js"
     _css = _STATIC / "widget.css"
@@ -47,11 +53,11 @@ class RunWidget(anywidget.AnyWidget):
         """Return whether a view is open."""
         return bool(self._views)
 
-    def show(self, output: RunOutput) -> None:
-        """Send the output to the open views."""
+    def show(self, output: RunOutput, *, unasked: bool = False) -> None:
+        """Send the output to the open views; ``unasked`` to those as well that have said nothing."""
         with self._lock:
             self._latest = output
-            if self._views:
+            if self._views or unasked:
                 self.output = dict(output)
 
     def follow_again(self, feed: Feed) -> None:
@@ -65,7 +71,7 @@ class RunWidget(anywidget.AnyWidget):
         with self._lock:
             self._has_ended = True
             self.problem = problem
-            is_free = not self._views
+            is_free = not self._views and not self.stays
         if is_free:
             self.close()
 
@@ -93,7 +99,7 @@ class RunWidget(anywidget.AnyWidget):
     def _bye(self, view: str) -> None:
         with self._lock:
             self._views.discard(view)
-            is_free = self._has_ended and not self._views
+            is_free = self._has_ended and not self._views and not self.stays
         if is_free:
             self.close()
 

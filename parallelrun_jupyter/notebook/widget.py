@@ -94,6 +94,7 @@ class RunWidget(anywidget.AnyWidget):
         with self._lock:
             self._views.add(view)
             self.output = dict(self._latest)
+        self.send({"say": "welcome"})
         self._feed.wake()
 
     def _bye(self, view: str) -> None:

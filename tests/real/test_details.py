@@ -249,7 +249,7 @@ def test_a_view_asks_for_log_failures_and_cancel_over_the_comm(numbers: Path, co
     answers = {
         data["content"]["id"]: data["content"]
         for _, kind, data in comms.opened[-1].sent
-        if kind == "comm_msg" and data.get("method") == "custom"
+        if kind == "comm_msg" and data.get("method") == "custom" and "id" in data["content"]
     }
     assert answers[1]["answer"]["has_older"] is False
     assert answers[2]["answer"]["attempts"] == 0

@@ -38,6 +38,9 @@ async (code) => {
     off: (event, call) => of(event).delete(call),
     send: (content) => {
       window.sent.push(content);
+      if (content.say === 'hello') {
+        setTimeout(() => of('msg:custom').forEach((call) => call({say: 'welcome'})));
+      }
       if ('id' in content) {
         window.ask(JSON.stringify(content)).then((text) => {
           for (const call of of('msg:custom')) call(JSON.parse(text));

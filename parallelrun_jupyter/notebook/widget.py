@@ -51,14 +51,18 @@ class RunWidget(anywidget.AnyWidget):
 
     def is_live(self) -> bool:
         """Return whether a view is open."""
-        return bool(self._views)
+        return bool(self._views) and self._has_comm()
 
     def show(self, output: RunOutput, *, unasked: bool = False) -> None:
         """Send the output to the open views; ``unasked`` to those as well that have said nothing."""
         with self._lock:
             self._latest = output
-            if self._views or unasked:
+            if (self._views or unasked) and self._has_comm():
                 self.output = dict(output)
+
+    def _has_comm(self) -> bool:
+        """Return whether the front end has not closed the comm: marimo does so without a message."""
+        return self.comm is not None and not getattr(self.comm, "_closed", False)
 
     def follow_again(self, feed: Feed) -> None:
         """Follow the run again after it was resumed."""

@@ -33,13 +33,18 @@ async function htmlManager(kernel) {
   const manager = new Manager();
   return {
     manager,
-    draw: async (model, place) => manager.display_view(await manager.create_view(model), place),
+    draw: async (model, place) => {
+      const view = await manager.create_view(model);
+      await manager.display_view(view, place);
+      return view.luminoWidget;
+    },
   };
 }
 
 async function codeManager(kernel) {
   const { activate } = await import('./vscode.js');
   activate();
+  document.body.className = 'vscode-dark';
   window.vscIPyWidgets8.load();
   const scripts = {
     widgetsRegisteredInRequireJs: new Set(['anywidget']),
@@ -56,14 +61,17 @@ async function codeManager(kernel) {
 }
 
 const outputs = new Map();
+const views = new Map();
 let drawer;
 
 async function drawOutput(place, data) {
   const view = data[WIDGET_MIME];
   const model = view && (await drawer.manager.get_model(view.model_id).catch(() => null));
+  views.get(place)?.dispose();
+  views.delete(place);
   place.replaceChildren();
   if (model) {
-    await drawer.draw(model, place);
+    views.set(place, await drawer.draw(model, place));
   } else {
     place.innerHTML = data['text/html'] ?? '';
     place.append(data['text/html'] ? '' : (data['text/plain'] ?? ''));

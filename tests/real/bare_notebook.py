@@ -29,6 +29,11 @@ _LOADED = {
 _EXTENSION = ROOT / "labextension" / "node_modules"
 
 
+def has_managers() -> bool:
+    """Return whether the published widget managers are installed."""
+    return (_MODULES / "requirejs").is_dir() and _EXTENSION.is_dir()
+
+
 def make_page(folder: Path) -> Path:
     """Fill a folder with the page and all that it loads, for a Jupyter server to serve as ``static/``."""
     page = folder / "bare"
@@ -68,7 +73,7 @@ class BareNotebook:
     def open(self) -> None:
         """Open the page, or open it again: it then shows the last output, in the same kernel."""
         self.page.goto(self._url)
-        self.page.locator("body[data-state=ready]").wait_for(timeout=15_000)
+        self.page.locator("body[data-state=ready]").wait_for(timeout=60_000)
 
     def run(self, code: str) -> Locator:
         """Run a cell; return it with its outputs."""

@@ -78,7 +78,7 @@ def test_a_run_in_a_page_with_a_published_widget_manager(
     notebook.open()
     view.wait_for()
     assert_moves(view)
-    cancel_by_keyboard(page)
+    cancel_by_keyboard(view)
     saved = page.locator(".pr-saved", has_text="Canceled")
     saved.wait_for()  # the last output needs no widget
     assert "numbers/000.txt" in saved.inner_text()

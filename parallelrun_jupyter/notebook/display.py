@@ -33,7 +33,6 @@ class Place:
         """Return whether a cell is running: until it ends, no message of a view is received."""
         return _running_cells.is_any
 
-
     def display(self, bundle: dict[str, Any]) -> None:
         """Publish the output under the running cell."""
         self._publish(bundle, update=False)

@@ -92,9 +92,7 @@ def front_ends() -> str:
 
 def environ(home: Path, folder: Path) -> dict[str, str]:
     """Return variables that keep a server apart from everything else, with this package."""
-    jupyter = {
-        f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")
-    }
+    jupyter = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     root = str(Path(__file__).parents[2])
     own = {"PARALLELRUN_HOME": str(home), "IPYTHONDIR": str(folder / "ipython")}
     return {**os.environ, **jupyter, **own, "XDG_CONFIG_HOME": str(folder), "PYTHONPATH": root}

@@ -138,7 +138,9 @@ def test_a_run_in_marimo(home: Path, tmp_path: Path, opened: Any) -> None:
         page.reload()
         page.locator(".pr-run[data-state=Canceled]").wait_for()
         view.locator("summary", has_text="Results").click()
-        view.locator("td", has_text="2").first.wait_for()  # the kernel answers after the end as well
+        view.locator(
+            "td", has_text="2"
+        ).first.wait_for()  # the kernel answers after the end as well
     assert outside(requests) == []
     page.close()
 
@@ -178,9 +180,7 @@ def test_a_notebook_of_marimo_as_a_page_and_as_a_script(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_in_voila(
-    start: Callable[..., Run], home: Path, tmp_path: Path, opened: Any
-) -> None:
+def test_a_run_in_voila(start: Callable[..., Run], home: Path, tmp_path: Path, opened: Any) -> None:
     python = front_ends()
     run = start("slow.py", process_count_per_node=1, mini_batch_size=1, inputs=many(tmp_path))
     write(tmp_path / "app.ipynb", ["from parallelrun_jupyter import Run\nRun.list()[0]", "6 * 7"])

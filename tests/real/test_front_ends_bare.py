@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +70,9 @@ def test_a_run_in_a_page_with_a_published_widget_manager(
     view = page.locator(".pr-run")
     view.wait_for()
     assert_moves(view)
-    assert blocked.get_attribute("data-state") == "busy", "the kernel was free, so nothing is proven"
+    assert blocked.get_attribute("data-state") == "busy", (
+        "the kernel was free, so nothing is proven"
+    )
     (server.notebooks / "free").touch()
     shot(page, manager)
     assert violations(view) == []

@@ -65,6 +65,10 @@ tests/azurite/node_modules/.package-lock.json: tests/azurite/package-lock.json $
 	cd tests/azurite && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
 	touch $@
 
+tests/front_ends/node_modules/.package-lock.json: tests/front_ends/package-lock.json $(VENV)/.test
+	cd tests/front_ends && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
+	touch $@
+
 demo: $(VENV)/.demo
 	$(BIN)/parallelrun demo $(OPEN)
 
@@ -77,7 +81,8 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory checked
 
-checked: browser environments lint types site tests/azurite/node_modules/.package-lock.json
+checked: browser environments lint types site tests/azurite/node_modules/.package-lock.json \
+    tests/front_ends/node_modules/.package-lock.json
 	@status=0; set -x; \
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder \
 	    -m "not alone" tests/real tests/contract tests/pure || status=$$?; \
@@ -149,5 +154,6 @@ peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks peers
 
 clean:
-	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules labextension/node_modules labextension/lib docs/_build parallelrun_jupyter/labextension \
+	rm -rf $(VENV) $(OLDEST) dist coverage.xml .coverage tests/azurite/node_modules tests/front_ends/node_modules \
+	    labextension/node_modules labextension/lib docs/_build parallelrun_jupyter/labextension \
 	    parallelrun_jupyter/views/static parallelrun-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

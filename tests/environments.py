@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from tests import azure_ai_ml, mlflow_environment, pandas_environments
+from tests import (
+    azure_ai_ml,
+    front_end_environment,
+    mlflow_environment,
+    pandas_environments,
+)
 
 
 def main() -> None:
@@ -16,6 +21,7 @@ def main() -> None:
     with ThreadPoolExecutor() as threads:
         threads.submit(azure_ai_ml.python_with_azure_ai_ml)
         threads.submit(mlflow_environment.python_with_mlflow)
+        threads.submit(front_end_environment.python_with_front_ends)
         pandas_environments.build(pandas_environments.environments())
 
 

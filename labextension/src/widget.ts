@@ -10,8 +10,12 @@ import type {
   RunOutput,
 } from './model/wire';
 import { RunActions } from './views/actions';
+import { t } from './model/words';
 import { RunView } from './views/run';
 import { VisibilityObserver } from './views/visibility';
+
+const PATIENCE_MS = 4_000;
+const GREETING_MS = 5_000;
 
 /** The part of anywidget's model that is used here. */
 interface Model {
@@ -99,33 +103,97 @@ class CommHost implements Host {
   }
 }
 
+/**
+ * Greets the kernel now and then, and tells whether it answers. A kernel that is busy or gone does
+ * not, nor does a page that was saved; then a view must not look as if it were live.
+ */
+class Greeter {
+  isAnswered = true;
+  private isOpen = false;
+  private timer = 0;
+
+  constructor(
+    private readonly greet: () => void,
+    private readonly tell: () => void,
+  ) {}
+
+  start(): void {
+    this.stop();
+    this.isOpen = true;
+    this.greet();
+    this.timer = window.setTimeout(() => this.set(false), PATIENCE_MS);
+  }
+
+  /** Something came from the kernel; more is to come unless the run has ended. */
+  hear(isFinal: boolean): void {
+    clearTimeout(this.timer);
+    if (this.isOpen && !isFinal) {
+      this.timer = window.setTimeout(() => this.start(), GREETING_MS);
+    }
+    this.set(true);
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.isOpen = false;
+  }
+
+  private set(isAnswered: boolean): void {
+    if (this.isAnswered !== isAnswered) {
+      this.isAnswered = isAnswered;
+      this.tell();
+    }
+  }
+}
+
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const host = new CommHost(model);
   const view = new RunView(host, RunActions.of(host));
   const name = Math.random().toString(36).slice(2);
   const draw = (): void => {
-    const problem = model.get('problem');
-    view.draw(model.get('output'), !problem);
+    const output = model.get('output');
+    const isSilent = !greeter.isAnswered && !output.snapshot.is_final;
+    const note = isSilent ? t('the kernel does not answer; the run may have continued since') : '';
+    const problem = model.get('problem') || note;
+    view.draw(output, !problem);
     view.setNote(problem);
   };
+  const say = (word: string): void => model.send({ say: word, view: name });
+  const greeter = new Greeter(() => say('hello'), draw);
+  const hear = (): void => greeter.hear(model.get('output').snapshot.is_final);
+  const receive = (content: unknown): void => {
+    hear();
+    host.receive(content);
+  };
+  const drawNew = (): void => {
+    hear();
+    draw();
+  };
   // A hidden view says 'bye', so that the kernel sends it nothing.
-  const reportVisibility = (): void =>
-    model.send({ say: visibility.isVisible ? 'hello' : 'bye', view: name });
+  const reportVisibility = (): void => {
+    if (visibility.isVisible) {
+      greeter.start();
+    } else {
+      greeter.stop();
+      say('bye');
+    }
+  };
   el.append(view.node);
   const visibility = new VisibilityObserver(view.node, reportVisibility);
-  model.on('change:output', draw);
+  model.on('change:output', drawNew);
   model.on('change:problem', draw);
-  model.on('msg:custom', host.receive);
+  model.on('msg:custom', receive);
   document.addEventListener('visibilitychange', reportVisibility);
   draw();
   reportVisibility();
   return () => {
     visibility.dispose();
     document.removeEventListener('visibilitychange', reportVisibility);
-    model.off('change:output', draw);
+    model.off('change:output', drawNew);
     model.off('change:problem', draw);
-    model.off('msg:custom', host.receive);
-    model.send({ say: 'bye', view: name });
+    model.off('msg:custom', receive);
+    greeter.stop();
+    say('bye');
     view.dispose();
   };
 }

@@ -43,12 +43,12 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 CLOSED = 141
+"""The exit status of SIGPIPE: stdout was closed, as by ``| head``."""
 
 _REPORT_FILE = (
     "Path of the file. A name that ends in .json is a recording for pages of your own, with the player "
     "beside it. Default: run.html."
 )
-"""The exit status of SIGPIPE: stdout was closed, as by ``| head``."""
 
 
 def main(words: Sequence[str]) -> int:

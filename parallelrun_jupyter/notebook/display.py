@@ -21,10 +21,17 @@ class Place:
         their state in the notebook.
     """
 
+    #: whether a widget is also shown for a run that has ended, and stays as long as its cell
+    keeps_widgets = False
+
     def __init__(self, publisher: Any, *, has_views: bool) -> None:
         self._publisher = publisher
         self._display_id = secrets.token_hex(8)
         self.has_views = has_views
+
+    def is_deaf(self) -> bool:
+        """Return whether a cell is running: until it ends, no message of a view is received."""
+        return _running_cells.is_any
 
     def display(self, bundle: dict[str, Any]) -> None:
         """Publish the output under the running cell."""
@@ -43,6 +50,31 @@ class Place:
         self._publisher.publish(bundle, metadata={}, transient=transient, update=update)
 
 
+class _RunningCells:
+    """Knows whether the kernel runs a cell, from the first view on."""
+
+    def __init__(self) -> None:
+        self.is_any = False
+        self._events: Any = None
+
+    def follow(self, shell: Any) -> None:
+        """Follow the cells of this shell; called by the running one."""
+        self.is_any = True
+        if self._events is not shell.events:
+            self._events = shell.events
+            shell.events.register("pre_run_cell", self._begin)
+            shell.events.register("post_run_cell", self._end)
+
+    def _begin(self, _info: Any) -> None:
+        self.is_any = True
+
+    def _end(self, _result: Any) -> None:
+        self.is_any = False
+
+
+_running_cells = _RunningCells()
+
+
 def kernel_place() -> Place | None:
     """Return an output of the running cell, or None if this process is not a notebook kernel."""
     ipython = sys.modules.get("IPython")
@@ -55,4 +87,5 @@ def kernel_place() -> Place | None:
     content = kernel.get_parent("shell").get("content", {}) if hasattr(kernel, "get_parent") else {}
     is_voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
     has_views = bool(content.get("allow_stdin", True)) or is_voila
+    _running_cells.follow(shell)
     return Place(shell.display_pub, has_views=has_views)

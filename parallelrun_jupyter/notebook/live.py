@@ -12,6 +12,7 @@ from ..runs.snapshot.follower import Follower, watch
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import news
 from ..views.text import LinePrinter, text_view
+from . import marimo_cells
 from .run_details import RunDetails
 
 
@@ -70,7 +71,7 @@ def in_notebook() -> bool:
 
 def watch_here(follower: Follower, timeout_s: float | None = None) -> Snapshot:
     """Watch a run to its end in the current front end; return the last snapshot."""
-    if in_notebook():
+    if in_notebook() or marimo_cells.is_shown():
         RunDetails(follower).show()
         return watch(follower, lambda _: None, timeout_s=timeout_s)
     with stream_show(sys.stdout) as show:

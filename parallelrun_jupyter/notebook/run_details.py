@@ -12,6 +12,7 @@ from ..runs.snapshot.snapshot import Snapshot
 from ..views.mime_bundle import RunOutput, run_output, saved_bundle
 from ..views.queries import QueryContext
 from ..views.saved_rows import saved_rows
+from . import marimo_cells
 from .display import Place, kernel_place
 from .feed import Feed, follow
 
@@ -73,13 +74,24 @@ class RunDetails:
             self._view.show()
             return
         place = kernel_place()
-        if place is None:
+        if place is not None:
+            CellOutput(self._folder, place, self._resume).open()
+        elif not marimo_cells.append(self):
             print(self)
-            return
-        CellOutput(self._folder, place, self._resume).open()
 
     def _ipython_display_(self) -> None:
         self.show()
+
+    def _display_(self) -> object:
+        """Return what marimo displays: the widget, which marimo draws as its own; else the state.
+
+        The state is for marimo without a page, such as a notebook that runs as a script.
+        """
+        if self._view is not None or not marimo_cells.is_shown():
+            return marimo_cells.Html(self._repr_mimebundle_()["text/html"])
+        output = CellOutput(self._folder, marimo_cells.MarimoPlace(), self._resume)
+        output.open()
+        return output.widget
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Return the current state as a MIME bundle, for front ends that call this."""
@@ -111,17 +123,23 @@ class CellOutput:
         self._stage = 0
         self._widget: RunWidget | None = None
 
+    @property
+    def widget(self) -> RunWidget | None:
+        """The live widget, if the front end is shown one."""
+        return self._widget
+
     def open(self) -> None:
         """Publish the output, and follow the run unless it has ended."""
         self._feed = feed = follow(self._folder)
         first = feed.latest
         output = run_output(first)
         self._stage = output["stage"]
-        if self._place.has_views and not first["is_final"]:
+        if self._place.has_views and (self._place.keeps_widgets or not first["is_final"]):
             from .widget import RunWidget
 
             resume = self._resume_run if self._resume is not None else None
             self._widget = RunWidget(QueryContext(self._folder, self._state, resume), output, feed)
+            self._widget.stays = self._place.keeps_widgets
         self._place.display(self._bundle(output))
         if not first["is_final"] and not feed.add(self):
             # The run ended after the first snapshot.
@@ -159,7 +177,7 @@ class CellOutput:
         """Draw a snapshot; at each new stage of the run, also update the saved bundle."""
         output = run_output(snapshot)
         if self._widget is not None:
-            self._widget.show(output)
+            self._widget.show(output, unasked=self._place.is_deaf())
         if output["stage"] > self._stage:
             self._stage = output["stage"]
             self._place.update(self._bundle(output))

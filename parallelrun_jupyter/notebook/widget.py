@@ -19,7 +19,13 @@ _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 class RunWidget(anywidget.AnyWidget):
-    """Draws a run. It sends nothing before the first view's hello or after the last view's bye."""
+    """Draws a run. It sends nothing before the first view's hello or after the last view's bye.
+
+    Except while the kernel runs a cell: then a hello waits for its end, and so would the view.
+    """
+
+    stays = False
+    """Whether the front end closes the widget; else it closes itself when nobody needs it."""
 
     _esm = _STATIC / "widget.js"
     _css = _STATIC / "widget.css"
@@ -45,14 +51,18 @@ class RunWidget(anywidget.AnyWidget):
 
     def is_live(self) -> bool:
         """Return whether a view is open."""
-        return bool(self._views)
+        return bool(self._views) and self._has_comm()
 
-    def show(self, output: RunOutput) -> None:
-        """Send the output to the open views."""
+    def show(self, output: RunOutput, *, unasked: bool = False) -> None:
+        """Send the output to the open views; ``unasked`` to those as well that have said nothing."""
         with self._lock:
             self._latest = output
-            if self._views:
+            if (self._views or unasked) and self._has_comm():
                 self.output = dict(output)
+
+    def _has_comm(self) -> bool:
+        """Return whether the front end has not closed the comm: marimo does so without a message."""
+        return self.comm is not None and not getattr(self.comm, "_closed", False)
 
     def follow_again(self, feed: Feed) -> None:
         """Follow the run again after it was resumed."""
@@ -65,7 +75,7 @@ class RunWidget(anywidget.AnyWidget):
         with self._lock:
             self._has_ended = True
             self.problem = problem
-            is_free = not self._views
+            is_free = not self._views and not self.stays
         if is_free:
             self.close()
 
@@ -88,12 +98,13 @@ class RunWidget(anywidget.AnyWidget):
         with self._lock:
             self._views.add(view)
             self.output = dict(self._latest)
+        self.send({"say": "welcome"})
         self._feed.wake()
 
     def _bye(self, view: str) -> None:
         with self._lock:
             self._views.discard(view)
-            is_free = self._has_ended and not self._views
+            is_free = self._has_ended and not self._views and not self.stays
         if is_free:
             self.close()
 

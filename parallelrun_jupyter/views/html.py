@@ -11,17 +11,21 @@ from .call_texts import call_notes, calls_line
 from .saved_rows import SavedRows, rows_html
 from .text import activity, group_fate, group_mark, headline, note_lines, share_done
 
-# Colors follow the page's theme (variables of JupyterLab and nbconvert), else the system's.
+# Colors follow the theme of JupyterLab, nbconvert and VS Code, else the system's. ipywidgets brings
+# variables with JupyterLab's names, always light, to all other pages, so the theme is asked for.
 # The text is complete without styles, which some sites strip.
 SAVED_STYLE = """\
-.pr-saved{color-scheme:light dark;max-width:60rem;padding:.6em .8em;border:1px solid \
-var(--jp-border-color2,light-dark(#d5d8dc,#43484f));border-radius:4px;\
-background:var(--jp-layout-color1,light-dark(#fff,#1b1e23));\
-color:var(--jp-ui-font-color1,light-dark(#1c1f23,#e3e6ea));\
-font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);font-variant-numeric:tabular-nums}
-[data-jp-theme-light=true] .pr-saved{color-scheme:light}
-[data-jp-theme-light=false] .pr-saved{color-scheme:dark}
-.pr-saved small,.pr-saved th{color:var(--jp-ui-font-color2,light-dark(#5b6168,#a3a9b1));font-weight:400}
+.pr-saved{--pr-text:light-dark(#1c1f23,#e3e6ea);--pr-quiet:light-dark(#5b6168,#a3a9b1);\
+--pr-page:light-dark(#fff,#1b1e23);--pr-soft:light-dark(#f3f4f6,#25292f);\
+--pr-line:light-dark(#d5d8dc,#43484f);color-scheme:light dark;max-width:60rem;padding:.6em .8em;\
+border:1px solid var(--pr-line);border-radius:4px;background:var(--pr-page);color:var(--pr-text);\
+font:13px/1.5 system-ui,sans-serif;font-variant-numeric:tabular-nums}
+[data-jp-theme-light] .pr-saved{--pr-text:var(--jp-ui-font-color1);--pr-quiet:var(--jp-ui-font-color2);\
+--pr-page:var(--jp-layout-color1);--pr-soft:var(--jp-layout-color2);--pr-line:var(--jp-border-color2);\
+font-family:var(--jp-ui-font-family)}
+:is([data-jp-theme-light=true],.vscode-light) .pr-saved{color-scheme:light}
+:is([data-jp-theme-light=false],.vscode-dark) .pr-saved{color-scheme:dark}
+.pr-saved small,.pr-saved th{color:var(--pr-quiet);font-weight:400}
 .pr-saved .pr-track{display:flex;height:10px;margin:.5em 0;border-radius:2px;overflow:hidden;\
 background:light-dark(#e4e7ea,#3a3f46)}
 .pr-saved .pr-ok{background:light-dark(#0072b2,#4ea9e0)}
@@ -35,8 +39,7 @@ background:light-dark(#e4e7ea,#3a3f46)}
 .pr-saved details{margin:.3em 0}
 .pr-saved summary{cursor:pointer}
 .pr-saved.pr-saved pre{max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;white-space:pre-wrap;\
-font:12px/1.4 var(--jp-code-font-family,ui-monospace,monospace);\
-background:var(--jp-layout-color2,light-dark(#f3f4f6,#25292f));color:inherit}"""
+font:12px/1.4 ui-monospace,monospace;background:var(--pr-soft);color:inherit}"""
 
 _SHOWN_CALLS = 8
 

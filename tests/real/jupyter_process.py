@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ _START_S = 90.0
 class Jupyter:
     """A server in a process of its own, with its own settings, notebooks and home of runs."""
 
-    def __init__(self, folder: Path, app: str = "lab", base_url: str = "/") -> None:
+    def __init__(
+        self, folder: Path, app: str = "lab", base_url: str = "/", options: Sequence[str] = ()
+    ) -> None:
         self.app = app
         self.folder = folder
         self.notebooks = folder / "notebooks"
@@ -50,6 +53,7 @@ class Jupyter:
                 "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}",
                 f"--ServerApp.root_dir={self.notebooks}", f"--ServerApp.base_url={base_url}",
                 *([] if app == "server" else [f"--LabApp.app_settings_dir={settings}"]),
+                *options,
             ],
             env={**os.environ, **self.variables()},
             stdout=self._log,

@@ -151,6 +151,33 @@ def test_nothing_is_sent_before_a_view_says_hello_and_little_after(
     run.wait_for_completion(show_output=False, raise_on_error=False)
 
 
+class DeafPlace(Place):
+    """An output whose kernel runs a cell."""
+
+    is_running = True
+
+    def is_deaf(self) -> bool:
+        return self.is_running
+
+
+def test_while_a_cell_runs_a_view_need_not_say_hello(numbers: Path, comms: Comms) -> None:
+    run = start(numbers)
+    place = DeafPlace(Publisher(), has_views=True)
+    CellOutput(run.folder, place).open()
+    began = time.monotonic()
+    while len(comms.updates()) < 2:
+        assert time.monotonic() < began + 30
+        time.sleep(0.02)
+    assert len(comms.updates()) <= time.monotonic() - began + 1, "more than one in a second"
+    place.is_running = False
+    time.sleep(0.3)
+    silent = len(comms.updates())
+    time.sleep(1.2)
+    assert len(comms.updates()) == silent
+    run.cancel()
+    run.wait_for_completion(show_output=False, raise_on_error=False)
+
+
 def test_nothing_is_sent_while_nothing_changes(numbers: Path, tmp_path: Path, comms: Comms) -> None:
     script = tmp_path / "long.py"
     script.write_text("import time\ndef run(mini_batch):\n    time.sleep(60)\n    return []\n")
@@ -249,7 +276,7 @@ def test_a_view_asks_for_log_failures_and_cancel_over_the_comm(numbers: Path, co
     answers = {
         data["content"]["id"]: data["content"]
         for _, kind, data in comms.opened[-1].sent
-        if kind == "comm_msg" and data.get("method") == "custom"
+        if kind == "comm_msg" and data.get("method") == "custom" and "id" in data["content"]
     }
     assert answers[1]["answer"]["has_older"] is False
     assert answers[2]["answer"]["attempts"] == 0

@@ -298,6 +298,27 @@ def test_nothing_is_announced_twice_in_ten_seconds(show: Any) -> None:
     assert all(later - sooner >= 10_000 for sooner, later in itertools.pairwise(said))
 
 
+def test_a_view_says_that_the_kernel_does_not_answer_until_it_does(show: Any) -> None:
+    page = show()
+    page.page.clock.install()
+    page.page.evaluate("is_silent = true; close_view(); open_view()")
+    note = page.page.get_by_text("the kernel does not answer; the run may have continued since")
+    elapsed = page.page.locator(".pr-run").get_by_text(re.compile(r"^1:\d\d$|^\d+ s$")).first
+    page.page.clock.run_for(3_000)
+    assert not note.is_visible()
+    page.page.clock.run_for(2_000)
+    assert note.is_visible()
+    stopped = elapsed.inner_text()
+    page.page.clock.run_for(5_000)
+    assert elapsed.inner_text() == stopped, "nobody knows how long it has run"
+    page.state.succeeded += 1
+    page.draw(page.output(61))
+    assert not note.is_visible()
+    page.page.evaluate("is_silent = false")
+    page.page.clock.run_for(20_000)
+    assert not note.is_visible()
+
+
 def test_no_motion_where_none_is_wanted(show: Any) -> None:
     page = show(reduced_motion="reduce")
     fill = page.page.locator(".pr-fill").first

@@ -38,6 +38,9 @@ async (code) => {
     off: (event, call) => of(event).delete(call),
     send: (content) => {
       window.sent.push(content);
+      if (content.say === 'hello' && !window.is_silent) {
+        setTimeout(() => of('msg:custom').forEach((call) => call({say: 'welcome'})));
+      }
       if ('id' in content) {
         window.ask(JSON.stringify(content)).then((text) => {
           for (const call of of('msg:custom')) call(JSON.parse(text));
@@ -85,7 +88,7 @@ class ViewPage:
         css = (STATIC / "widget.css").read_text()
         paper = "#111418" if theme == "dark" else "#fff"
         self.page.set_content(
-            f"<!doctype html><html lang=en><title>A run</title><style>{css}</style>"
+            f"<!doctype html><html lang=en style='color-scheme:light dark'><title>A run</title><style>{css}</style>"
             f"<body style='background:{paper};margin:12px'><main><h1 style='display:contents;font-size:0'>A run</h1><div id=place></div></main>"
         )
         self.page.evaluate(_MODEL, (STATIC / "widget.js").read_text())

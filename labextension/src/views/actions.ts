@@ -57,7 +57,7 @@ export class RunActions implements Section {
   }
 
   private showChoices(isOpen: boolean): void {
-    const hadFocus = this.node.contains(document.activeElement);
+    const hadFocus = this.node.matches(':focus-within'); // in a shadow tree as well
     setHidden(this.choices, !isOpen);
     setHidden(this.cancel, isOpen || this.isPending || this.isFinal);
     if (hadFocus) {

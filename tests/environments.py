@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from tests import azure_ai_ml, mlflow_environment, pandas_environments
+from tests import azure_ai_ml, mlflow_environment, pandas_environments, wheel_environments
 
 
 def main() -> None:
@@ -17,6 +17,8 @@ def main() -> None:
         threads.submit(azure_ai_ml.python_with_azure_ai_ml)
         threads.submit(mlflow_environment.python_with_mlflow)
         pandas_environments.build(pandas_environments.environments())
+        with wheel_environments.built():  # made anew by the test, from the downloads of this one
+            pass
 
 
 if __name__ == "__main__":

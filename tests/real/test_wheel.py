@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from parallelrun_jupyter.version import __version__
 from tests import wheel_environments
+from tests.pandas_environments import uv_program
 from tests.wheel_environments import ENVIRONMENTS, MISSING, PYTHONS, ROOT, WheelEnvironment
 
 SCRIPT = """
@@ -101,7 +102,7 @@ def test_it_works_in_a_fresh_environment(installed: Installed, numbers: Path) ->
 def packages_fit(installed: Installed) -> None:
     python = str(installed.programs / "python")
     done = subprocess.run(
-        [wheel_environments.uv_program(), "pip", "check", "--python", python],
+        [uv_program(), "pip", "check", "--python", python],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

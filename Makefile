@@ -121,12 +121,12 @@ browser:
 lint: $(VENV)/.test labextension/node_modules/.package-lock.json
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(WITH_NODE); cd labextension; npm run --silent lint
+	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent lint
 
 types: $(VENV)/.test labextension/node_modules/.package-lock.json
 	$(BIN)/mypy
-	@$(WITH_NODE); cd labextension; npm run --silent types
-	@$(WITH_NODE); cd labextension; npm run --silent test
+	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent types
+	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent test
 
 pure: $(VENV)/.pure
 	$(BIN)/python -m pytest tests/pure

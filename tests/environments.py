@@ -17,7 +17,7 @@ def main() -> None:
         threads.submit(azure_ai_ml.python_with_azure_ai_ml)
         threads.submit(mlflow_environment.python_with_mlflow)
         pandas_environments.build(pandas_environments.environments())
-        with wheel_environments.built():  # made anew by the test, from the downloads of this one
+        with wheel_environments.built():  # for its downloads: the test makes them again
             pass
 
 

@@ -50,7 +50,9 @@ def test_a_python_that_is_missing_is_named(tmp_path: Path) -> None:
     done = make(tmp_path, PYTHON="python-of-tomorrow")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("python-of-tomorrow is not here: install Python 3.10 or newer, or ")
+    assert done.stderr.startswith(
+        "python-of-tomorrow is not here: install Python 3.10 or newer, or "
+    )
 
 
 def test_debians_package_for_environments_is_named(tmp_path: Path) -> None:

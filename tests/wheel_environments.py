@@ -76,6 +76,9 @@ def built(
     wanted: Sequence[WheelEnvironment] = ENVIRONMENTS,
 ) -> Iterator[dict[WheelEnvironment, Path | str]]:
     """Give the folder of each environment, or the reason why it could not be made."""
+    if not uv_program():
+        yield dict.fromkeys(wanted, "uv is missing: pip install 'parallelrun-jupyter[test]'")
+        return
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="wheel-") as place:
         wheel = build_wheel(Path(place) / "dist")

@@ -29,48 +29,70 @@ unexport PYTHONDONTWRITEBYTECODE
 
 all: $(VENV)/.test
 
+# Runs a command; shows what it printed only if it fails.
+QUIETLY = quietly() { log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && { "$$@" >"$$log" 2>&1 || \
+    { status=$$?; cat "$$log"; echo "This failed: $$*"; \
+      echo "Its output is above. Run make again when the cause is gone: what is installed is kept."; \
+      exit "$$status"; } >&2; }; }; quietly
+INSTALL := $(PIP) install --quiet --editable
+WITH_NODE := export PATH="$(CURDIR)/$(BIN):$$PATH"
+
 $(BIN)/python:
-	$(PYTHON) -c "import sys; sys.exit('Python 3.10 or newer is needed; name one: make PYTHON=python3.12') if sys.version_info < (3, 10) else None"
-	$(PYTHON) -m venv $(VENV)
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.10 or newer," \
+	    "or name the one you have: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed," \
+	    "and $(PYTHON) is $$($(PYTHON) --version 2>&1): install a newer one," \
+	    "or name the one you have: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make an environment:" \
+	    "its modules venv and ensurepip are missing." \
+	    "On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@$(QUIETLY) $(PYTHON) -m venv $(VENV)
 
 # A stamp for each set of packages: they are installed again when what they come from changes.
 # Installing builds the front end; the Node for that comes from PyPI.
 FRONT_END := $(shell find labextension/src labextension/style labextension/package*.json -type f)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
-	$(PIP) install --quiet --editable ".[demo,jupyter]"
-	touch $@
+	@echo "Installing what the demo needs into $(VENV) (600 MB, about a minute) ..."
+	@$(QUIETLY) $(INSTALL) ".[demo,jupyter]"
+	@touch $@
 
 $(VENV)/.pure: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
-	$(PIP) install --quiet --editable ".[pure]"
-	touch $@ $(VENV)/.demo
+	@echo "Installing what the tests without processes need into $(VENV) ..."
+	@$(QUIETLY) $(INSTALL) ".[pure]"
+	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
-	$(PIP) install --quiet --editable ".[docs,pure]"
-	touch $@ $(VENV)/.pure $(VENV)/.demo
+	@echo "Installing what the documentation needs into $(VENV) ..."
+	@$(QUIETLY) $(INSTALL) ".[docs,pure]"
+	@touch $@ $(VENV)/.pure $(VENV)/.demo
 
 $(VENV)/.test: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
-	$(PIP) install --quiet --editable ".[test]"
-	touch $@ $(VENV)/.docs $(VENV)/.pure $(VENV)/.demo
+	@echo "Installing what the tests need into $(VENV) (3 GB, some minutes) ..."
+	@$(QUIETLY) $(INSTALL) ".[test]"
+	@touch $@ $(VENV)/.docs $(VENV)/.pure $(VENV)/.demo
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml parallelrun_azureml.pth hatch_build.py $(FRONT_END)
-	$(PIP) install --quiet --editable ".[bench]"
-	touch $@
+	@echo "Installing what the comparison needs into $(VENV) ..."
+	@$(QUIETLY) $(INSTALL) ".[bench]"
+	@touch $@
 
 labextension/node_modules/.package-lock.json: labextension/package-lock.json $(VENV)/.test
-	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
-	touch $@
+	@echo "Installing the packages of the front end with npm ..."
+	@$(WITH_NODE); cd labextension; $(QUIETLY) npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 tests/azurite/node_modules/.package-lock.json: tests/azurite/package-lock.json $(VENV)/.test
-	cd tests/azurite && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
-	touch $@
+	@echo "Installing Azurite, the blob store of the tests, with npm ..."
+	@$(WITH_NODE); cd tests/azurite; $(QUIETLY) npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 tests/front_ends/node_modules/.package-lock.json: tests/front_ends/package-lock.json $(VENV)/.test
 	cd tests/front_ends && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --silent
 	touch $@
 
 demo: $(VENV)/.demo
-	$(BIN)/parallelrun demo $(OPEN)
+	@$(BIN)/parallelrun demo $(OPEN)
 
 # All rings in one run, whose processes each take the next file: first those of tests/real, which wait
 # for processes of their own, then the many short ones, which fill the end. Those that hold a stop-watch
@@ -97,8 +119,8 @@ environments: $(VENV)/.test
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-	        --no-install-recommends chromium fonts-dejavu-core fonts-liberation; \
+	    echo "Installing Chromium ..."; $(QUIETLY) sh -c "apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core fonts-liberation"; \
 	else echo "no Chromium here: the browser tests will be skipped"; fi
 
 lint: $(VENV)/.test labextension/node_modules/.package-lock.json

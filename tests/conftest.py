@@ -28,6 +28,9 @@ called a file object of ours: no thread of this project can have that name.
 settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("untimed")
 
+# From Python 3.14 on, argparse colors its help also where FORCE_COLOR is set, as in CI.
+os.environ["PYTHON_COLORS"] = "0"
+
 SCRIPTS = Path(__file__).parent / "entry_scripts"
 
 

@@ -13,6 +13,7 @@ from tests import (
     front_end_environment,
     mlflow_environment,
     pandas_environments,
+    wheel_environments,
 )
 
 
@@ -23,6 +24,8 @@ def main() -> None:
         threads.submit(mlflow_environment.python_with_mlflow)
         threads.submit(front_end_environment.python_with_front_ends)
         pandas_environments.build(pandas_environments.environments())
+        with wheel_environments.built():  # for its downloads: the test makes them again
+            pass
 
 
 if __name__ == "__main__":

@@ -161,19 +161,31 @@ def build_environment(python: str, packages: Sequence[str], target: Path) -> str
 
 
 def _build_with_uv(python: str, packages: Sequence[str], target: Path) -> str:
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if not uv:
-        return "uv is missing: pip install 'parallelrun-jupyter[test]'"
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as place:
         folder = Path(place) / "environment"
-        for command in (
-            [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)],
-            [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python",
-             str(folder / "bin" / "python"), *packages],
-        ):  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-            if done.returncode:
-                return f"{' '.join(command)}: {done.stderr.strip()[-2000:]}"
-        folder.rename(target)  # atomic: a partial environment is never used
+        reason = make_environment(python, packages, folder)
+        if not reason:
+            folder.rename(target)  # atomic: a partial environment is never used
+    return reason
+
+
+def make_environment(python: str, packages: Sequence[str], folder: Path) -> str:
+    """Make a new environment with uv; return the reason if that failed, else ""."""
+    uv = uv_program()
+    if not uv:
+        return "uv is missing: pip install 'parallelrun-jupyter[test]'"
+    for command in (
+        [uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)],
+        [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python",
+         str(folder / "bin" / "python"), *packages],
+    ):  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            return f"{' '.join(command)}: {done.stderr.strip()[-2000:]}"
     return ""
+
+
+def uv_program() -> str:
+    """Return the path of uv; empty if it is missing."""
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.exists() else shutil.which("uv") or ""

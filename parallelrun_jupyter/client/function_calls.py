@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config.call_form import CallForm
 from ..errors import ConfigError
+from ..worker.context_argument import signature_of
 from ..worker.function_script import BATCH, ITEM, KEYWORDS, name_of
 from ..worker.script import is_async
 from .script import FUNCTIONS, Script, script_of_functions
@@ -98,7 +99,7 @@ class Functions:
                 self._check_function(function, role)
                 if not _binds(function):
                     msg = (
-                        f"{role} is {name_of(function)}{inspect.signature(function)}, and it is called "
+                        f"{role} is {name_of(function)}{signature_of(function)}, and it is called "
                         "without arguments. functools.partial binds them."
                     )
                     raise ConfigError(msg)
@@ -106,7 +107,7 @@ class Functions:
         self._check_function(target.function if self.is_made else target, name)
         if self.is_made and not _binds(self.function):
             msg = (
-                f"{name}{inspect.signature(self.function)} is made once in each worker, without arguments. "
+                f"{name}{signature_of(self.function)} is made once in each worker, without arguments. "
                 f"Give the others by functools.partial({name}, ...), or give an object of the class."
             )
             raise ConfigError(msg)
@@ -125,7 +126,7 @@ class Functions:
         defined = f"{'async ' if self.is_async else ''}def {name}({given}):"
         example = f"lambda {given}:" if name == "<lambda>" else defined
         msg = (
-            f"{self.called}() calls {name}{inspect.signature(target)} {what}. Write {example} ... "
+            f"{self.called}() calls {name}{signature_of(target)} {what}. Write {example} ... "
             "functools.partial binds further arguments."
         )
         if self.call == ITEM:
@@ -144,7 +145,7 @@ class Functions:
         The parameter that gets the item is none, nor is one that has its value already.
         """
         try:
-            parameters = inspect.signature(self.target).parameters.values()
+            parameters = signature_of(self.target).parameters.values()
         except (TypeError, ValueError):
             return ""  # a C function without a signature
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -195,7 +196,7 @@ class _WithoutSelf:
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        signature = inspect.signature(function)
+        signature = signature_of(function)
         self.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -204,7 +205,7 @@ class _WithoutSelf:
 
 def _binds(function: Any, /, *arguments: Any, **keywords: Any) -> bool:
     try:
-        inspect.signature(function).bind(*arguments, **keywords)
+        signature_of(function).bind(*arguments, **keywords)
     except TypeError:
         return False
     except ValueError:

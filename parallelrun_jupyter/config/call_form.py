@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
+from ..worker.context_argument import signature_of
 from ..worker.script import is_async
 
 ITEM_NAMES = frozenset({"item", "path", "row", "prompt", "text"})
@@ -55,13 +55,14 @@ def form_of_source(source: str) -> CallForm:
 def form_of_function(function: Any) -> CallForm:
     """Return the form of a function of the notebook that is ``run``."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(signature_of(function).parameters.values())
     except (TypeError, ValueError):
         parameters = []
     names_item = False
     if parameters:
         hint = parameters[0].annotation
-        text = hint if isinstance(hint, str) else getattr(hint, "__name__", "")
+        named = getattr(hint, "__name__", "") or getattr(hint, "__forward_arg__", "")
+        text = hint if isinstance(hint, str) else named
         names_item = _names_item(parameters[0].name, text)
     return CallForm(is_async(function), names_item)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import EntryScriptError
+from ..worker.context_argument import signature_of
 
 _MARK = "__parallelrun_entry__"
 
@@ -99,7 +99,7 @@ def _check(function: Any, role: str, arguments: int, expected: str) -> None:
         msg = f"@entry was given {function!r} as {role}; expected a function. Write {expected}."
         raise EntryScriptError(msg)
     try:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
     except (TypeError, ValueError):
         return  # a callable of a C extension has none
     for count in (arguments, arguments + 1) if role == "run" else (arguments,):

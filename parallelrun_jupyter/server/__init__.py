@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..version import __version__
+
+__all__ = ["__version__"]  # `jupyter server extension list` shows it
+
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "parallelrun_jupyter.server"}]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from .context import MiniBatchContext, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
+    import inspect
     from typing import Any, Callable
 
     from .context import Failed
@@ -75,12 +78,27 @@ def takes_context(run: Callable[..., Any]) -> bool:
     return _takes_context(run)
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function, whose annotations may name what does not exist.
+
+    From Python 3.14 on, a function can be defined with such annotations (names that only a type checker
+    imports, for example), and `inspect.signature` would evaluate them.
+    """
+    import inspect
+
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def _takes_context(run: Callable[..., Any]) -> bool:
     """Check the signature of methods, partial functions, wrapped ones and other callables."""
     import inspect  # slower than the rest of a worker's start, and not needed for functions
 
     try:
-        parameters = list(inspect.signature(run).parameters.values())
+        parameters = list(signature_of(run).parameters.values())
     except (TypeError, ValueError):
         return False  # a C function without a signature
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

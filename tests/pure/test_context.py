@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, ForwardRef
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.pandas import column, data_frames
 
+import parallelrun_jupyter
+from parallelrun_jupyter.config.call_form import form_of_function
 from parallelrun_jupyter.worker.context import MiniBatchContext
 from parallelrun_jupyter.worker.context_argument import takes_context, with_context
 from parallelrun_jupyter.worker.output.values import records_of
@@ -72,6 +74,28 @@ def _decorated(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 def test_the_signature_says_who_gets_a_context(run: Callable[..., Any], takes: bool) -> None:
     assert takes_context(run) is takes
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="earlier Pythons evaluate annotations where `def` is"
+)
+def test_annotations_may_name_what_does_not_exist() -> None:
+    names: dict[str, Any] = {}
+    exec("def run(rows: Rows, context: Context) -> Scores: ...", names)
+    exec("class Scorer:\n    def __call__(self, rows: Rows, whatever: Row): ...", names)
+    assert takes_context(functools.partial(names["run"]))
+    assert takes_context(names["Scorer"]())
+    assert not form_of_function(names["run"]).names_item
+    parallelrun_jupyter.entry(names["run"])
+
+
+def test_an_annotation_that_does_not_exist_is_read_by_its_name() -> None:
+    def score(batch: Any) -> None: ...
+
+    score.__annotations__["batch"] = ForwardRef("dict[str, Row]")
+    assert form_of_function(score).names_item
+    score.__annotations__["batch"] = ForwardRef("Frame")
+    assert not form_of_function(score).names_item
 
 
 LINE = PlanLine(0, ["/a/x.wav", "/a/y.wav"], [1, 2], [3, 4],

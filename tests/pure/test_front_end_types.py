@@ -69,6 +69,16 @@ def test_what_is_built_is_built_again_when_a_source_changes(hook: Any, tmp_path:
     assert not hook.is_built(tmp_path)
 
 
+def test_a_build_without_npm_says_what_to_do(
+    hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        RuntimeError, match="npm is missing: install without --no-build-isolation, or"
+    ):
+        hook.build(tmp_path)
+
+
 def test_the_bundles_are_small_and_of_these_sources(hook: Any) -> None:
     assert hook.is_built(ROOT), "the front end is not built of these sources: pip install -e ."
     assert (STATIC / "widget.js").stat().st_size <= 60_000

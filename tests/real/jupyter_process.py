@@ -32,7 +32,12 @@ class Jupyter:
     """A server in a process of its own, with its own settings, notebooks and home of runs."""
 
     def __init__(
-        self, folder: Path, app: str = "lab", base_url: str = "/", options: Sequence[str] = ()
+        self,
+        folder: Path,
+        app: str = "lab",
+        base_url: str = "/",
+        options: Sequence[str] = (),
+        python: str = sys.executable,
     ) -> None:
         self.app = app
         self.folder = folder
@@ -48,7 +53,7 @@ class Jupyter:
         self._log = open(folder / "server.log", "wb")  # noqa: SIM115 - for the life of the server
         self._process = subprocess.Popen(
             [
-                sys.executable, "-m", _MODULES[app],
+                python, "-m", _MODULES[app],
                 "--allow-root", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
                 "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}",
                 f"--ServerApp.root_dir={self.notebooks}", f"--ServerApp.base_url={base_url}",

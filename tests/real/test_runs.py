@@ -54,6 +54,14 @@ def test_rows_come_in_input_order(start: Callable[..., Run], size: int) -> None:
     wait_until(lambda: not list(run.folder.output.glob("part-*")), "the parts to be gone")
 
 
+@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+def test_a_script_starts_processes_of_its_own(start: Callable[..., Run], how: str) -> None:
+    """Python 3.14 has another default than the earlier ones."""
+    run = start("processes_of_its_own.py", mini_batch_size=30, arguments=[how])
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == [str(number * 2) for number in range(60)]
+
+
 def test_a_pipe_deep_in_the_inputs_ends_the_run_and_is_named(
     start: Callable[..., Run], numbers: Path
 ) -> None:

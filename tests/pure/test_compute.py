@@ -174,6 +174,13 @@ class Growing:
         self.asked.append((minimum, maximum))
 
 
+async def follow(cluster: Cluster, nodes: int) -> None:
+    """Scale a cluster as a run does."""
+    size = cluster.size_for(nodes)
+    if size is not None:
+        await cluster.resize(size)
+
+
 def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
     now = 100.0
     compute = DaskCompute(cluster=f"{__name__}.Growing", adapt=(0, 8))
@@ -183,12 +190,12 @@ def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
         nonlocal now
         await cluster.open()
         for nodes in (0, 3, 50, 20):  # it begins with one: a run needs a node
-            await cluster.want(nodes)
+            await follow(cluster, nodes)
         now += 5
-        await cluster.want(2)
+        await follow(cluster, 2)
         now += 6
-        await cluster.want(2)
-        await cluster.want(0)
+        await follow(cluster, 2)
+        await follow(cluster, 0)
 
     asyncio.run(ask())
     assert Growing.asked == [(1, 8), (3, 8), (8, 8), (2, 8)]

@@ -303,10 +303,11 @@ class Cluster:
         await self.disconnect()
         cluster, self._made = self._made, None
         if cluster is not None:
+            if self._upkeep is not None:
+                self._upkeep.give_up()
             try:
                 await asyncio.to_thread(cluster.close)
             except (OSError, RuntimeError, AssertionError, asyncio.TimeoutError) as error:
-                # Dask asserts that each worker has ended, also of one that never started.
                 _log.warning("the cluster %s did not close cleanly: %r", self.name, error)
 
 

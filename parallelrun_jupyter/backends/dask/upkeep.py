@@ -75,11 +75,13 @@ class Upkeep:
         missing = set(self._made.worker_spec) - set(self._made.workers)
         if not (ended or failed or missing) or self._clock() < self._try_at:
             return Repair()
-        names = tuple(f"{name}{self.job_of(str(name))}" for name in ended)
+        names = [f"{name}{self.job_of(str(name))}" for name in ended]
+        # Those that Dask itself has given up, after the same time.
+        names += [str(name) for name in missing if self._seen_at.pop(str(name), None)]
         self._try_at = self._clock() + _AGAIN_S
         await asyncio.to_thread(self._made.sync, _start_again, self._made, ended, failed)
         self._try_at = 0.0
-        return Repair(names)
+        return Repair(tuple(names))
 
     def job_of(self, worker: str) -> str:
         """Return the job of a queue that runs a Dask worker, as in ``" (job 12)"``, or ""."""
@@ -88,6 +90,12 @@ class Upkeep:
             if number and _is_of(worker, str(name)):
                 return f" (job {number})"
         return ""
+
+    def give_up(self) -> None:
+        """Mark what could not be started as failed: Dask asserts that each job of a closed cluster has ended."""
+        for job in getattr(self._made, "workers", {}).values():
+            if _has_failed(job):
+                job.status = type(job.status).failed
 
     def _ended_jobs(self, workers: list[str]) -> list[Any]:
         """Return the jobs that had a worker, and have none any more for some time."""

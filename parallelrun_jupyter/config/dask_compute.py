@@ -92,7 +92,7 @@ class DaskCompute:
         self.address: str | None = None
         behind = _gateway_cluster_of(target)
         if behind is not None:
-            self.lives_here = True
+            self.lives_here = bool(getattr(behind, "shutdown_on_close", True))
             cluster, arguments, target = _FROM_NAME, {**_connection_of(behind)}, None
         if target is not None:
             self.address, self.lives_here, own_security = _address_of(target)

@@ -19,6 +19,19 @@ import pytest
 from tests.real.dask_processes import wait_until
 
 
+GATED = """
+import os, time
+
+def run(mini_batch):
+    name = os.path.basename(mini_batch[0])
+    while name >= "040.txt" and not os.path.exists({go!r}):
+        time.sleep(0.02)
+    time.sleep(0.05)
+    return [name]
+"""
+"""An entry script that does not end before a file is there."""
+
+
 def require(programs: Mapping[str, str], modules: Iterable[str] = ()) -> None:
     """Skip a test of services that are not installed here; in CI, fail.
 

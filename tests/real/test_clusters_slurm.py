@@ -18,7 +18,7 @@ from parallelrun_jupyter.runs.journal.events import (
     NodeLost,
     WarningRaised,
 )
-from tests.real.cluster_services import Slurm
+from tests.real.cluster_services import GATED, Slurm
 from tests.real.conftest import end_of, rows_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, NAMES, assert_all_once, of_kind, start, wait_for
@@ -56,11 +56,14 @@ def queue_of(slurm: Slurm, adapt: tuple[int, int] | None = None, **arguments: An
 
 
 def test_a_job_that_is_canceled_in_the_middle_is_named_and_started_again(
-    slurm: Slurm, numbers: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "500ms")
-    folders = [numbers] * 7
-    run = start(folders, queue_of(slurm), process_count_per_node=1, node_count=2, run_max_try=1)
+    script, go = tmp_path / "gated.py", tmp_path / "go"
+    script.write_text(GATED.format(go=str(go)))
+    run = start(
+        numbers, queue_of(slurm), str(script), process_count_per_node=1, node_count=2, run_max_try=1
+    )
     wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two jobs", run.folder.driver_log)
     wait_for(run, 10)
     assert {row["node"] for row in run.snapshot()["workers"]} == {"n0", "n1"}
@@ -74,8 +77,9 @@ def test_a_job_that_is_canceled_in_the_middle_is_named_and_started_again(
     [said] = of_kind(run, WarningRaised)
     assert said.text.endswith("of the cluster has ended, and is started again")
     assert "SLURMCluster-" in said.text
+    go.touch()
     assert end_of(run, LONG_S) == "Completed"
-    assert_all_once(run, 7)
+    assert_all_once(run)
     assert not of_kind(run, AttemptFailed), "the loss of a node is not charged"
     wait_until(lambda: not slurm.jobs(), "the jobs to end with the run")
 

@@ -23,6 +23,9 @@ PACKAGE = "parallelrun-jupyter"
 ASK_S = 10.0
 """Seconds without an answer after which a scheduler counts as lost."""
 
+_SSH_LOG = "distributed.deploy.ssh"
+"""Logs what hosts write as Dask starts on them."""
+
 _DIRECT_S = 5.0
 _SHRINK_S = 10.0
 
@@ -110,8 +113,10 @@ class Cluster:
         if self._maker is None:  # without prepare(): this is the main thread
             self._maker = find_class(self._compute.cluster)
         arguments = fill_in(self._compute.arguments, self._environ)
+        said = _Said()
         try:
-            self._made = await self._make(arguments)
+            with said:
+                self._made = await self._make(arguments)
             self._check_scaling()
             if self._compute.adapt is not None:
                 await self.resize(self.size_for(1) or 1)
@@ -120,7 +125,10 @@ class Cluster:
         except ConfigError:
             raise
         except Exception as error:  # the cluster's own package may raise anything
-            msg = f"the cluster {self.name} could not be created: {_named(error)}. Resume the run to try again"
+            msg = (
+                f"the cluster {self.name} could not be created: {_named(error)}{said.last}. Resume the "
+                "run to try again"
+            )
             raise ConfigError(msg) from error
         if self._compute.is_owned:
             self._upkeep = Upkeep(self._made)
@@ -347,6 +355,28 @@ def _find(dotted: str) -> Any:
     if owner and class_name[:1].isupper():  # a method of a class: package.Class.from_name
         return getattr(getattr(importlib.import_module(owner), class_name), name)
     return getattr(importlib.import_module(module), name)
+
+
+class _Said(logging.Handler):
+    """Keeps what a host writes while a cluster is created: it is not in Dask's exception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._line = record.getMessage().strip()
+
+    @property
+    def last(self) -> str:
+        """The last line, as the end of a sentence, or ""."""
+        return f" (the host's last line: {self._line})" if self._line else ""
+
+    def __enter__(self) -> None:
+        logging.getLogger(_SSH_LOG).addHandler(self)
+
+    def __exit__(self, *args: object) -> None:
+        logging.getLogger(_SSH_LOG).removeHandler(self)
 
 
 def _named(error: BaseException) -> str:

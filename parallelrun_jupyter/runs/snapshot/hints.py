@@ -177,13 +177,14 @@ def _elsewhere(record: RunRecord, group: FailureGroup) -> str:
         return ""
     if not os.path.exists(os.path.join(record.script.cwd, match[1])):
         return ""
+    if os.path.isabs(match[1]):
+        return (
+            f"{match[1]} exists on this machine, and not on the node that ran it. Put it on a file system "
+            "that all nodes have, or in an object store."
+        )
     return (
-        f"{match[1]} exists on this machine, in {record.script.cwd}, and not on the node that ran it. Put "
-        "it on a file system that all nodes have, with its absolute path, or send it along: as a file of "
-        "source_directory, or as an argument that is an input."
-        if not os.path.isabs(match[1])
-        else f"{match[1]} exists on this machine, and not on the node that ran it. Put it on a file "
-        "system that all nodes have, or in an object store."
+        f"{match[1]} exists on this machine, in {record.script.cwd}, and not on the node that ran it. Give "
+        "source_directory to send it along, or its absolute path on a file system that all nodes have."
     )
 
 

@@ -376,6 +376,12 @@ def _checked_adapt(adapt: tuple[int, int] | None, cluster: str | None) -> tuple[
             "adapt is for a cluster that the run creates; give cluster=, or call adapt() on yours."
         )
         raise ConfigError(msg)
+    if cluster.endswith(".SSHCluster"):
+        msg = (
+            f"adapt is for a cluster that can start and end workers, and {cluster} has the hosts that it "
+            "is given; leave adapt out. node_count limits how many of them the run uses."
+        )
+        raise ConfigError(msg)
     return adapt[0], adapt[1]
 
 

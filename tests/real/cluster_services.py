@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from parallelrun_jupyter import Run
 from tests.real.dask_processes import wait_until
-
 
 GATED = """
 import os, time
@@ -156,7 +156,12 @@ class Slurm(Service):
 
     def start(self) -> None:
         require(
-            {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"},
+            {
+                "munged": "munge",
+                "slurmctld": "slurmctld",
+                "slurmd": "slurmd",
+                "sbatch": "slurm-client",
+            },
             ["dask_jobqueue"],
         )
         for name in ("state", "spool"):
@@ -283,9 +288,29 @@ class SshServer(Service):
             "known_hosts": str(self.known_hosts),
         }
 
-    def processes(self) -> list[psutil.Process]:
-        """Return what runs in the sessions of this server."""
-        return [p for daemon in self._daemons.values() for p in _descendants(daemon)]
+    def spawned(self) -> list[psutil.Process]:
+        """Return Dask's processes on the hosts, also those that outlive their connection."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            try:
+                if "distributed.cli.dask_spec" in words and (
+                    process.environ().get("SSH_CONNECTION", "").endswith(f" {self.port}")
+                ):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def close(self) -> None:
+        for process in self.spawned() if self._daemons else ():
+            process.kill()
+        super().close()
+
+
+def nodes_of(run: Run) -> set[str]:
+    """Return the nodes whose workers the window shows."""
+    return {row["node"] for row in run.snapshot()["workers"]}
 
 
 def kill_one(processes: Iterable[psutil.Process], word: str) -> psutil.Process:

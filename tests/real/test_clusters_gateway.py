@@ -17,7 +17,7 @@ from parallelrun_jupyter import DaskCompute, Run
 from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, NodeJoined, NodeLost
 from tests.conftest import SCRIPTS
-from tests.real.cluster_services import GATED, GatewayServer, kill_one
+from tests.real.cluster_services import GATED, GatewayServer, kill_one, nodes_of
 from tests.real.conftest import end_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_for
@@ -68,7 +68,7 @@ def test_a_cluster_that_the_run_makes_loses_a_worker_and_ends_with_the_run(
     wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two nodes", gateway.log)
     assert all(e.place.startswith("tls://") for e in of_kind(run, NodeJoined))
     wait_for(run, 10)
-    assert {row["node"] for row in run.snapshot()["workers"]} == {"n0", "n1"}
+    wait_until(lambda: nodes_of(run) == {"n0", "n1"}, "both in the window")
     kill_one(dask_workers(gateway), "dask_worker")
     wait_until(lambda: len(of_kind(run, NodeJoined)) == 3, "another worker", gateway.log)
     go.touch()

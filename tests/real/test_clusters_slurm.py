@@ -18,7 +18,7 @@ from parallelrun_jupyter.runs.journal.events import (
     NodeLost,
     WarningRaised,
 )
-from tests.real.cluster_services import GATED, Slurm
+from tests.real.cluster_services import GATED, Slurm, nodes_of
 from tests.real.conftest import end_of, rows_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, NAMES, assert_all_once, of_kind, start, wait_for
@@ -66,7 +66,7 @@ def test_a_job_that_is_canceled_in_the_middle_is_named_and_started_again(
     )
     wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two jobs", run.folder.driver_log)
     wait_for(run, 10)
-    assert {row["node"] for row in run.snapshot()["workers"]} == {"n0", "n1"}
+    wait_until(lambda: nodes_of(run) == {"n0", "n1"}, "both in the window")
     jobs = slurm.jobs()
     assert len(jobs) == 2
     slurm.ask("scancel", jobs[0])
@@ -150,4 +150,7 @@ def test_without_slurm_the_missing_command_is_the_reason(
     monkeypatch.setenv("PATH", os.path.dirname(os.path.realpath("/bin/sh")) + "/nowhere")
     run = start(numbers, queue_of(slurm), node_count=1)
     assert end_of(run, LONG_S) == "Failed"
-    assert "FileNotFoundError: [Errno 2] No such file or directory: 'sbatch'" in run.snapshot()["reason"]
+    assert (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'sbatch'"
+        in run.snapshot()["reason"]
+    )

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, submit
+from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, NodeJoined, NodeLost
-from tests.real.cluster_services import GATED, SshServer, free_ports, kill_one
+from tests.real.cluster_services import GATED, SshServer, free_ports, kill_one, nodes_of
 from tests.real.conftest import end_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_for
@@ -56,8 +57,8 @@ def test_a_killed_host_loses_nothing_and_more_nodes_than_hosts_are_no_error(
     )
     wait_until(lambda: len(of_kind(run, NodeJoined)) == 2, "two nodes", run.folder.driver_log)
     wait_for(run, 10)
-    assert {row["node"] for row in run.snapshot()["workers"]} == {"n0", "n1"}
-    kill_one(ssh.processes(), '"cls": "distributed.Worker"')
+    wait_until(lambda: nodes_of(run) == {"n0", "n1"}, "both in the window")
+    kill_one(ssh.spawned(), '"cls": "distributed.Worker"')
     wait_until(lambda: bool(of_kind(run, NodeLost)), "the loss", run.folder.driver_log)
     go.touch()
     assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]
@@ -66,12 +67,7 @@ def test_a_killed_host_loses_nothing_and_more_nodes_than_hosts_are_no_error(
     assert not of_kind(run, AttemptFailed), "the loss of a node is not charged"
     said = run.folder.driver_log.read_text()
     assert "NoneType" not in said, "Dask was not asked for a host that it has not"
-    wait_until(lambda: not spawned(ssh), "what ran on the hosts to end", limit_s=20)
-
-
-def spawned(ssh: SshServer) -> list[int]:
-    """Return the processes of Dask on the hosts: they outlive a connection that is only cut."""
-    return [p.pid for p in ssh.processes() if "distributed.cli.dask_spec" in p.cmdline()]
+    wait_until(lambda: not ssh.spawned(), "what ran on the hosts to end", limit_s=20)
 
 
 def test_a_canceled_run_leaves_nothing_on_the_hosts(ssh: SshServer, numbers: Path) -> None:
@@ -79,7 +75,7 @@ def test_a_canceled_run_leaves_nothing_on_the_hosts(ssh: SshServer, numbers: Pat
     wait_for(run, 3)
     run.cancel()
     assert end_of(run, LONG_S) == "Canceled"
-    wait_until(lambda: not spawned(ssh), "what ran on the hosts to end", limit_s=20)
+    wait_until(lambda: not ssh.spawned(), "what ran on the hosts to end", limit_s=20)
 
 
 HIDING = """#!/bin/sh
@@ -119,9 +115,9 @@ def test_a_file_that_a_host_has_not_is_explained(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"remote_python": "/opt/none/python"}, "(the host's last line: "),
+        ({"remote_python": f"{sys.executable} -S"}, "No module named 'distributed'"),
+        ({"remote_python": "/opt/none/python"}, "/opt/none/python"),
         ({"connect": "port"}, "Connect call failed"),
-        ({"adapt": (0, 2)}, "cannot adapt their number; leave adapt out"),
     ],
 )
 def test_what_is_wrong_with_the_hosts_is_the_reason(
@@ -134,5 +130,10 @@ def test_what_is_wrong_with_the_hosts_is_the_reason(
     reason = run.snapshot()["reason"]
     assert "distributed.SSHCluster" in reason
     assert said in reason, reason
-    if "remote_python" in arguments:
-        assert "/opt/none/python" in reason
+    assert ("(the host's last line: " in reason) == ("remote_python" in arguments)
+    assert not ssh.spawned()
+
+
+def test_named_hosts_cannot_adapt(ssh: SshServer) -> None:
+    with pytest.raises(ConfigError, match="has the hosts that it is given; leave adapt out"):
+        hosts_of(ssh, adapt=(0, 2))

@@ -76,6 +76,8 @@ class Upkeep:
         if not (ended or failed or missing) or self._clock() < self._try_at:
             return Repair()
         names = [f"{name}{self.job_of(str(name))}" for name in ended]
+        for name in ended:
+            del self._seen_at[str(name)]
         # Those that Dask itself has given up, after the same time.
         names += [str(name) for name in missing if self._seen_at.pop(str(name), None)]
         self._try_at = self._clock() + _AGAIN_S
@@ -106,7 +108,6 @@ class Upkeep:
                 self._seen_at[str(job)] = now
             elif str(job) in self._seen_at and now > self._seen_at[str(job)] + self._lost_s:
                 ended.append(job)
-                del self._seen_at[str(job)]
         return ended
 
     def hint(self) -> str:
@@ -126,10 +127,16 @@ async def _start_again(made: Any, ended: list[Any], failed: list[Any]) -> None:
     for name in ended:
         if name in made.workers:
             await made.workers.pop(name).close()
-    for name in failed:
-        if name in made.workers:
-            await made.workers[name]
+    tries = [_again(made.workers[name]) for name in failed if name in made.workers]
+    results = await asyncio.gather(*tries, return_exceptions=True)
     await made  # starts what it should have and has not
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _again(job: Any) -> None:
+    await job
 
 
 def _is_of(worker: str, job: str) -> bool:

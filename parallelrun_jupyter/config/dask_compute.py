@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ConfigError, MissingExtraError
@@ -24,6 +24,9 @@ DEFAULT_SCHEDULER_TIMEOUT_S = 300.0
 _SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
 _TLS_NAMES = ("tls_ca_file", "tls_client_cert", "tls_client_key")
 _CONNECT_S = 5.0
+_FROM_NAME = "dask_gateway.GatewayCluster.from_name"
+_AUTH_KINDS = ("basic", "jupyterhub", "kerberos")
+"""Values of a Dask Gateway's ``auth``: they name a way of authentication, and are no secrets."""
 
 
 class DaskCompute:
@@ -87,6 +90,10 @@ class DaskCompute:
             raise ConfigError(msg)
         self.lives_here = False
         self.address: str | None = None
+        behind = _gateway_cluster_of(target)
+        if behind is not None:
+            self.lives_here = bool(getattr(behind, "shutdown_on_close", True))
+            cluster, arguments, target = _FROM_NAME, {**_connection_of(behind)}, None
         if target is not None:
             self.address, self.lives_here, own_security = _address_of(target)
             _check_address(self.address)
@@ -123,6 +130,11 @@ class DaskCompute:
         if "adapt" in values:
             values["adapt"] = tuple(values["adapt"])
         return cls(**values)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether the run creates the cluster, and may scale it; else it uses one that exists."""
+        return self.cluster is not None and not self.cluster.endswith(".from_name")
 
     def spec(self) -> dict[str, Any]:
         """Return the description for a run's record: JSON values without secrets."""
@@ -175,8 +187,9 @@ class DaskCompute:
         """
         require_dask()
         if self.lives_here:
+            name = self.address or f"{self.arguments['address']} ({self.arguments['cluster_name']})"
             warnings.warn(
-                f"the Dask cluster at {self.address} was created by this process and usually ends "
+                f"the Dask cluster at {name} was created by this process and usually ends "
                 "with it. The run would then be interrupted, and can be resumed with another compute. "
                 "A scheduler started outside the notebook ('dask scheduler') outlives it, "
                 "as the run does.",
@@ -233,6 +246,24 @@ def _address_of(target: object) -> tuple[str, bool, object]:
         raise ConfigError(msg)
     is_own = getattr(target, "cluster", None) is not None
     return address, is_own, getattr(target, "security", None)
+
+
+def _gateway_cluster_of(target: object) -> Any:
+    """Return the cluster of a Dask Gateway that an object is, or is a client of; else None."""
+    cluster = getattr(target, "cluster", None) or target
+    address = getattr(cluster, "scheduler_address", None)
+    is_behind = isinstance(address, str) and address.startswith("gateway://")
+    return cluster if is_behind and hasattr(cluster, "gateway") else None
+
+
+def _connection_of(cluster: Any) -> dict[str, str]:
+    """Return the arguments with which the driver connects to a cluster of a Dask Gateway."""
+    gateway = cluster.gateway
+    return {
+        "cluster_name": str(cluster.name),
+        "address": str(gateway.address),
+        "proxy_address": str(gateway.proxy_address),
+    }
 
 
 def _check_address(address: str) -> None:
@@ -301,9 +332,9 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, cluster: str | None)
     if cluster is None:
         msg = "arguments are for cluster=, which is missing; give both, or neither."
         raise ConfigError(msg)
-    for name, value in arguments.items():
-        is_named = isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX)
-        if looks_secret(name) and isinstance(value, str) and not is_named:
+    for name, value in _texts_of(arguments):
+        is_named = value.startswith(ENVIRONMENT_PREFIX) or value in _AUTH_KINDS
+        if looks_secret(name) and not is_named and not _is_key_file(name, value):
             msg = (
                 f"arguments has a {name!r}, whose value would be stored on disk. Set an "
                 f"environment variable, and give its name: {name}='{ENVIRONMENT_PREFIX}NAME'."
@@ -319,6 +350,20 @@ def _checked_arguments(arguments: Mapping[str, Any] | None, cluster: str | None)
         raise ConfigError(msg) from error
 
 
+def _texts_of(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the texts among arguments by name, also those in mappings such as connect_options."""
+    for name, value in arguments.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _texts_of(value)
+
+
+def _is_key_file(name: str, value: str) -> bool:
+    """Return whether a text is the path of a private key rather than a key."""
+    return "key" in name and (os.path.isabs(value) or value.startswith("~"))
+
+
 def _checked_adapt(adapt: tuple[int, int] | None, cluster: str | None) -> tuple[int, int] | None:
     if adapt is None:
         return None
@@ -329,6 +374,12 @@ def _checked_adapt(adapt: tuple[int, int] | None, cluster: str | None) -> tuple[
     if cluster is None:
         msg = (
             "adapt is for a cluster that the run creates; give cluster=, or call adapt() on yours."
+        )
+        raise ConfigError(msg)
+    if cluster.endswith(".SSHCluster"):
+        msg = (
+            f"adapt is for a cluster that can start and end workers, and {cluster} has the hosts that it "
+            "is given; leave adapt out. node_count limits how many of them the run uses."
         )
         raise ConfigError(msg)
     return adapt[0], adapt[1]

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import json
 import socket
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -159,10 +160,64 @@ def test_numbers_of_nodes_and_workers() -> None:
 def test_arguments_from_the_environment() -> None:
     arguments = {"token": "env:MY_TOKEN", "n": 2}
     assert fill_in(arguments, {"MY_TOKEN": "hush"}) == {"token": "hush", "n": 2}
+    nested = {"connect_options": {"password": "env:MY_TOKEN", "port": 22}}
+    filled = fill_in(nested, {"MY_TOKEN": "hush"})
+    assert filled == {"connect_options": {"password": "hush", "port": 22}}
     with pytest.raises(ConfigError, match="in the variable MY_TOKEN, which is not set"):
         fill_in(arguments, {})
+    with pytest.raises(ConfigError, match="in the variable MY_TOKEN, which is not set"):
+        fill_in(nested, {})
     with pytest.raises(ConfigError, match=r"'os\.Cluster' could not be imported"):
         find_class("os.Cluster")
+
+
+def test_a_class_or_a_method_that_returns_a_cluster() -> None:
+    assert find_class("collections.OrderedDict") is OrderedDict
+    assert find_class("collections.OrderedDict.fromkeys") == OrderedDict.fromkeys
+    with pytest.raises(
+        ConfigError, match=r"'collections\.OrderedDict\.nothing' could not be impor"
+    ):
+        find_class("collections.OrderedDict.nothing")
+
+
+def test_paths_of_keys_and_ways_of_authentication_are_no_secrets() -> None:
+    for arguments in (
+        {"auth": "jupyterhub"},
+        {"connect_options": {"client_keys": "~/.ssh/id_ed25519", "username": "me"}},
+    ):
+        compute = DaskCompute(cluster="a.B", arguments=arguments)
+        assert compute.spec()["arguments"] == arguments
+    for refused in ({"auth": "hush"}, {"connect_options": {"password": "/hush"}}):
+        with pytest.raises(ConfigError, match="whose value would be stored on disk"):
+            DaskCompute(cluster="a.B", arguments=refused)
+
+
+class Gateway:
+    address, proxy_address = "http://hub/services/dask", "gateway://hub:8786"
+
+
+class GatewayCluster(FakeCluster):
+    scheduler_address = "gateway://hub:8786/abc"
+    name, gateway = "abc", Gateway()
+    shutdown_on_close = True
+
+
+def test_a_cluster_of_a_gateway_stands_for_its_name() -> None:
+    client = FakeClient()
+    client.cluster = GatewayCluster()
+    compute = as_compute(GatewayCluster())
+    assert isinstance(compute, DaskCompute)
+    assert compute == as_compute(client)
+    assert compute.lives_here
+    assert not compute.is_owned, "the run neither scales nor closes it"
+    assert compute.spec() == {
+        "cluster": "dask_gateway.GatewayCluster.from_name",
+        "arguments": {"cluster_name": "abc", "address": Gateway.address,
+                      "proxy_address": Gateway.proxy_address},
+    }  # fmt: skip
+    kept = GatewayCluster()
+    kept.shutdown_on_close = False
+    assert not DaskCompute(kept).lives_here
 
 
 class Growing:
@@ -174,6 +229,13 @@ class Growing:
         self.asked.append((minimum, maximum))
 
 
+async def follow(cluster: Cluster, nodes: int) -> None:
+    """Scale a cluster as a run does."""
+    size = cluster.size_for(nodes)
+    if size is not None:
+        await cluster.resize(size)
+
+
 def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
     now = 100.0
     compute = DaskCompute(cluster=f"{__name__}.Growing", adapt=(0, 8))
@@ -183,12 +245,12 @@ def test_a_cluster_that_adapts_grows_at_once_and_shrinks_slowly() -> None:
         nonlocal now
         await cluster.open()
         for nodes in (0, 3, 50, 20):  # it begins with one: a run needs a node
-            await cluster.want(nodes)
+            await follow(cluster, nodes)
         now += 5
-        await cluster.want(2)
+        await follow(cluster, 2)
         now += 6
-        await cluster.want(2)
-        await cluster.want(0)
+        await follow(cluster, 2)
+        await follow(cluster, 0)
 
     asyncio.run(ask())
     assert Growing.asked == [(1, 8), (3, 8), (8, 8), (2, 8)]

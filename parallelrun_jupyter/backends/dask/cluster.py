@@ -6,18 +6,25 @@ import asyncio
 import importlib
 import importlib.metadata
 import json
+import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...config.dask_compute import ENVIRONMENT_PREFIX, DaskCompute
 from ...errors import ConfigError
+from .upkeep import Repair, Upkeep, in_words
+
+_log = logging.getLogger(__name__)
 
 PACKAGE = "parallelrun-jupyter"
 ASK_S = 10.0
 """Seconds without an answer after which a scheduler counts as lost."""
+
+_SSH_LOG = "distributed.deploy.ssh"
+"""Logs what hosts write as Dask starts on them."""
 
 _DIRECT_S = 5.0
 _SHRINK_S = 10.0
@@ -49,8 +56,8 @@ class Cluster:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._wanted = -1
-        self._wanted_at = 0.0
+        self._size = -1
+        self._shrinks_at = 0.0
         self._compute = compute
         self._node_count = node_count
         self._tls = tls
@@ -59,7 +66,10 @@ class Cluster:
         self._refusal: ConfigError | None = None
         self._on_main_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
         self._made: Any = None
+        self._upkeep: Upkeep | None = None
         self._client: Any = None
+        self._pulse: Any = None
+        self._pulses = 0
         self._scheduler = ""
 
     @property
@@ -103,15 +113,39 @@ class Cluster:
         if self._maker is None:  # without prepare(): this is the main thread
             self._maker = find_class(self._compute.cluster)
         arguments = fill_in(self._compute.arguments, self._environ)
+        said = _Said()
         try:
-            self._made = await self._make(arguments)
+            with said:
+                self._made = await self._make(arguments)
+            self._check_scaling()
             if self._compute.adapt is not None:
-                await self.want(1)
-            elif self._node_count and hasattr(self._made, "scale"):
+                await self.resize(self.size_for(1) or 1)
+            elif self._node_count and self._compute.is_owned and self._can_have(self._node_count):
                 await asyncio.to_thread(self._made.scale, self._node_count)
+        except ConfigError:
+            raise
         except Exception as error:  # the cluster's own package may raise anything
-            msg = f"the cluster {self.name} could not be created: {_named(error)}. Resume the run to try again"
+            msg = (
+                f"the cluster {self.name} could not be created: {_named(error)}{said.last}. Resume the "
+                "run to try again"
+            )
             raise ConfigError(msg) from error
+        if self._compute.is_owned:
+            self._upkeep = Upkeep(self._made)
+
+    def _check_scaling(self) -> None:
+        if self._compute.adapt is not None and not getattr(self._made, "new_spec", True):
+            msg = (
+                f"the cluster {self.name} has the hosts that it was given, and cannot adapt their "
+                "number; leave adapt out. node_count limits how many of them the run uses."
+            )
+            raise ConfigError(msg)
+
+    def _can_have(self, workers: int) -> bool:
+        """Return whether the cluster can be scaled so: one of named hosts can only shrink."""
+        if not hasattr(self._made, "scale"):
+            return False
+        return bool(getattr(self._made, "new_spec", True)) or workers < len(self._made.worker_spec)
 
     async def _make(self, arguments: dict[str, Any]) -> Any:
         """Call the class in a thread, since it may take minutes, or else in the main thread."""
@@ -122,22 +156,78 @@ class Cluster:
                 raise
         return await self._on_main_thread(lambda: self._maker(**arguments))
 
-    async def want(self, nodes: int) -> None:
-        """Scale an adaptive cluster to ``nodes`` workers, within its bounds.
+    def size_for(self, nodes: int) -> int | None:
+        """Return the number of workers that an adaptive cluster should have from now on.
 
         Dask's own scaling counts tasks, and a run has none. The cluster grows immediately, and
         shrinks only if fewer workers are needed for some seconds.
+
+        Parameters
+        ----------
+        nodes
+            The number of nodes that have something to do.
+
+        Returns
+        -------
+        int or None
+            None if it should keep its size, or is not adaptive.
         """
         bounds = self._compute.adapt
         if self._made is None or bounds is None:
-            return
-        most = min(bounds[1], self._node_count or bounds[1])
-        wanted = max(bounds[0], min(nodes, most))
+            return None
+        wanted = max(bounds[0], min(nodes, self._most(bounds)))
         now = self._clock()
-        if wanted == self._wanted or (wanted < self._wanted and now < self._wanted_at + _SHRINK_S):
+        if wanted >= self._size:
+            self._shrinks_at = now + _SHRINK_S
+        if wanted == self._size or (wanted < self._size and now < self._shrinks_at):
+            return None
+        return wanted
+
+    def _most(self, bounds: tuple[int, int]) -> int:
+        return min(bounds[1], self._node_count or bounds[1])
+
+    async def resize(self, size: int) -> None:
+        """Scale an adaptive cluster to ``size`` workers, as `size_for` has returned it."""
+        bounds = self._compute.adapt
+        if self._made is None or bounds is None or size == self._size:
             return
-        self._wanted, self._wanted_at = wanted, now
-        await asyncio.to_thread(self._made.adapt, minimum=wanted, maximum=max(wanted, most))
+        self._size, self._shrinks_at = size, self._clock() + _SHRINK_S
+        most = max(size, self._most(bounds))
+        await asyncio.to_thread(self._made.adapt, minimum=size, maximum=most)
+
+    async def keep_up(self, names: Iterable[str]) -> Repair:
+        """Start again the workers of a created cluster that cannot start or have ended.
+
+        Parameters
+        ----------
+        names
+            The names of the workers that the scheduler has now.
+        """
+        if self._upkeep is None:
+            return Repair()
+        try:
+            return await self._upkeep.keep_up(names)
+        except Exception as error:  # the cluster's own package may raise anything
+            return Repair(error=in_words(error))
+
+    def job_of(self, worker: str) -> str:
+        """Return the job of a queue that runs a Dask worker, as in ``" (job 12)"``, or ""."""
+        return "" if self._upkeep is None else self._upkeep.job_of(worker)
+
+    def hint(self) -> str:
+        """Return what to look at if the cluster has no workers, or ""."""
+        return "" if self._upkeep is None else self._upkeep.hint()
+
+    def show_use(self) -> None:
+        """Show the scheduler that the cluster is in use.
+
+        A scheduler with an idle timeout ends a cluster on which no task changes; nodes are none.
+        """
+        if self._pulse is None or self._pulse.done():
+            self._pulses += 1
+            key = f"parallelrun-in-use-{self._client.id}-{self._pulses}"
+            # A function that every Dask worker has. Other tasks go first: while it waits, they run.
+            self._pulse = self._client.submit(int, key=key, priority=-1_000_000)
 
     async def connect(self, timeout_s: float) -> Any:
         """Return a new client of the scheduler; its address is looked up again.
@@ -209,6 +299,7 @@ class Cluster:
     async def disconnect(self) -> None:
         """Disconnect from the scheduler, waiting a few seconds at most."""
         client, self._client = self._client, None
+        self._pulse = None
         if client is not None:
             try:
                 await asyncio.wait_for(client.close(), _DIRECT_S)
@@ -220,7 +311,12 @@ class Cluster:
         await self.disconnect()
         cluster, self._made = self._made, None
         if cluster is not None:
-            await asyncio.to_thread(cluster.close)
+            if self._upkeep is not None:
+                self._upkeep.give_up()
+            try:
+                await asyncio.to_thread(cluster.close)
+            except (OSError, RuntimeError, AssertionError, asyncio.TimeoutError) as error:
+                _log.warning("the cluster %s did not close cleanly: %r", self.name, error)
 
 
 def _check_tls(address: str, security: Any) -> None:
@@ -239,19 +335,48 @@ def _check_tls(address: str, security: Any) -> None:
 
 
 def find_class(dotted: str) -> Any:
-    """Import a class by its dotted name.
+    """Import a class, or a function or method that returns a cluster, by its dotted name.
 
     Raises
     ------
     ConfigError
-        The class does not exist, or its module fails to import.
+        It does not exist, or its module fails to import.
     """
-    module, _, name = dotted.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        return _find(dotted)
     except Exception as error:  # the cluster's own package may raise anything
         msg = f"the cluster class {dotted!r} could not be imported: {_named(error)}."
         raise ConfigError(msg) from error
+
+
+def _find(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    owner, _, class_name = module.rpartition(".")
+    if owner and class_name[:1].isupper():  # a method of a class: package.Class.from_name
+        return getattr(getattr(importlib.import_module(owner), class_name), name)
+    return getattr(importlib.import_module(module), name)
+
+
+class _Said(logging.Handler):
+    """Keeps what a host writes while a cluster is created: it is not in Dask's exception."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._line = record.getMessage().strip()
+
+    @property
+    def last(self) -> str:
+        """The last line, as the end of a sentence, or ""."""
+        return f" (the host's last line: {self._line})" if self._line else ""
+
+    def __enter__(self) -> None:
+        logging.getLogger(_SSH_LOG).addHandler(self)
+
+    def __exit__(self, *args: object) -> None:
+        logging.getLogger(_SSH_LOG).removeHandler(self)
 
 
 def _named(error: BaseException) -> str:
@@ -269,7 +394,9 @@ def fill_in(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
     """
     filled = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX):
+        if isinstance(value, Mapping):
+            filled[name] = fill_in(value, environ)
+        elif isinstance(value, str) and value.startswith(ENVIRONMENT_PREFIX):
             variable = value.removeprefix(ENVIRONMENT_PREFIX)
             if variable not in environ:
                 msg = f"the cluster's argument {name} is in the variable {variable}, which is not set."

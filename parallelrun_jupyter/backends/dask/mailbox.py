@@ -23,12 +23,14 @@ class Message:
     """Signals with their rows, or a piece of rows that do not fit into one message.
 
     The ``part`` of a signal with results is 1 if it has rows (the next element of ``rows``),
-    else 0. ``piece`` precedes the first rows of the next message.
+    else 0. ``piece`` precedes the first rows of the next message. ``is_idle`` says that the node has
+    nothing to do.
     """
 
     signals: tuple[Signal, ...] = ()
     rows: tuple[bytes, ...] = ()
     piece: bytes = b""
+    is_idle: bool = False
 
 
 class Outbox:

@@ -105,8 +105,10 @@ class Membership:
         #: whether a stop lets running mini-batches finish; None before a stop
         self._drains: bool | None = None
         self._has_joined = False
-        self._connected_at = time.monotonic()
+        self._unused_at = time.monotonic()
         self._has_warned = False
+        self._upkeep: asyncio.Task[None] | None = None
+        self._said: set[str] = set()
         self.mini_batches_left = 0
 
     # Commands of the driver
@@ -159,13 +161,34 @@ class Membership:
             return
         while True:
             try:
-                await self._cluster.want(ceil(self.mini_batches_left / self._limits.slots))
+                await self._scale()
                 await asyncio.wait_for(self._poll(), 3 * ASK_S)
             except (OSError, asyncio.TimeoutError) as error:
                 _log.warning("the scheduler does not answer: %r", error)
                 if not await self._wait_for_scheduler():
                     return
             await asyncio.sleep(self._poll_pause_s())
+
+    async def _scale(self) -> None:
+        """Scale an adaptive cluster; it shrinks by the Dask workers whose nodes have nothing to do.
+
+        Dask itself cannot tell which these are, and would close any: one whose node has left holds
+        nothing, and is closed first.
+        """
+        # A run needs a node, also before anything is planned.
+        nodes = max(1, ceil(self.mini_batches_left / self._limits.slots))
+        size = self._cluster.size_for(nodes)
+        if size is None or self._drains is not None:
+            return
+        surplus = len(self._nodes) - size
+        if surplus > 0:
+            idle = [n for n in self._nodes.values() if n.is_leaving or (n.has_begun and n.is_idle)]
+            for node in idle[:surplus]:
+                self._leave(node)
+            if any(node.is_leaving for node in idle):
+                return  # the next poll goes on, once they have left
+            size = len(self._nodes)  # the others work
+        await self._cluster.resize(size)
 
     def _poll_pause_s(self) -> float:
         """Return the seconds until the next poll: a scheduler of many workers is polled less often."""
@@ -190,7 +213,7 @@ class Membership:
                 await asyncio.sleep(_RETRY_S)
             else:
                 self._events.post(signals.Warned(f"the Dask scheduler at {name} is back"))
-                self._connected_at = time.monotonic()
+                self._unused_at = time.monotonic()
                 return True
         reason = (
             f"the Dask scheduler at {name} was lost and did not come back within {limit_s:g} s; "
@@ -218,6 +241,10 @@ class Membership:
             self._drop(address, "it has left the cluster")
         if self._drains is not None:
             return
+        self._cluster.show_use()
+        if self._upkeep is None or self._upkeep.done():
+            names = [str(row.get("name")) for row in workers.values()]
+            self._upkeep = asyncio.create_task(self._keep_up(names))
         now = time.monotonic()
         free = [
             address
@@ -229,8 +256,28 @@ class Membership:
         if self._limits.nodes:
             free = free[: max(0, self._limits.nodes - len(self._nodes))]
         for address in await self._usable(free):
-            self._start(address)
+            self._start(address, str(workers[address].get("name")))
         self._check_unused(workers)
+
+    async def _keep_up(self, names: list[str]) -> None:
+        """Let a created cluster start its workers again; if it has none and cannot, the run ends."""
+        started, error = await self._cluster.keep_up(names)
+        if started:
+            self._warn_once(f"{', '.join(started)} of the cluster has ended, and is started again")
+        if not error:
+            return
+        text = f"the cluster {self._cluster.name} cannot start its workers: {error}"
+        if names or self._has_joined:
+            self._warn_once(f"{text}. It tries again every 30 s")
+        elif self._drains is None:
+            reason = f"{text}. Resume the run to try again"
+            self._events.post(signals.PoolLost(reason, is_resumable=False))
+            self._drains = False
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._events.post(signals.Warned(text))
 
     async def _usable(self, addresses: list[str]) -> list[str]:
         """Return the Dask workers with the driver's version; warn once about each of the others."""
@@ -249,30 +296,34 @@ class Membership:
             self._events.post(signals.Warned(why))
 
     def _check_unused(self, workers: Mapping[str, Any]) -> None:
-        """End the run if no Dask worker is usable; warn once while it waits for its first one."""
-        if self._nodes or self._has_joined:
+        """End the run if no Dask worker is usable; warn once while it waits for one."""
+        if self._nodes:
+            self._unused_at, self._has_warned = time.monotonic(), False
             return
         refused = [self._refused[address] for address in workers if address in self._refused]
-        if refused and len(refused) == len(workers):
+        if refused and len(refused) == len(workers) and not self._has_joined:
             more = f" ({plural(len(refused), 'Dask worker')} in all)" if len(refused) > 1 else ""
             self._events.post(signals.PoolLost(refused[0] + more, is_resumable=False))
             self._drains = False
-        elif not self._has_warned and time.monotonic() - self._connected_at > _UNUSED_S:
+        elif not self._has_warned and time.monotonic() - self._unused_at > _UNUSED_S:
             self._has_warned = True
+            free = "any more" if self._has_joined else "yet"
             self._events.post(
                 signals.Warned(
                     f"the Dask cluster at {self._cluster.name} has no worker that is free for this "
-                    f"run yet ({len(workers)} connected, {len(refused)} not usable); waiting for one"
+                    f"run {free} ({len(workers)} connected, {len(refused)} not usable); waiting for "
+                    f"one{self._cluster.hint()}"
                 )
             )
 
     # One node
 
-    def _start(self, address: str) -> None:
+    def _start(self, address: str, worker: str) -> None:
         name = f"n{self._numbers}"
         self._numbers += 1
         key = f"parallelrun-{self._limits.run_id}-{name}"
         node = NodeClient(self._client, address, name, key)
+        node.worker = worker
         self._nodes[address] = node
         task = asyncio.create_task(self._serve(node))
         self._tasks[address] = task
@@ -341,7 +392,7 @@ class Membership:
         pause_s = _BACK_OFF_S[min(count, len(_BACK_OFF_S) - 1)]
         self._usable_at[address] = time.monotonic() + pause_s
         if node.has_begun:
-            reason = f"the Dask worker {address} is lost: {why}"
+            reason = f"the Dask worker {address}{self._cluster.job_of(node.worker)} is lost: {why}"
             blames = not (node.is_leaving or node.is_paused)
             task = asyncio.create_task(self._report_loss(node, reason, blames=blames))
             self._reports.add(task)
@@ -403,6 +454,8 @@ class Membership:
         ]
         if stopped:
             await asyncio.wait(stopped, timeout=_RETRY_S)
+        if self._upkeep is not None:
+            tasks.append(self._upkeep)
         nodes = list(self._nodes.values())
         await asyncio.gather(*(node.end() for node in nodes), return_exceptions=True)
         for task in tasks:

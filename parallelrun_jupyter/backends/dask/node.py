@@ -266,9 +266,11 @@ class _NodeThread:
             except asyncio.TimeoutError:
                 break
         self._listened_at = self._sent_at = time.monotonic()
+        # Before the queue is read: a signal that comes between the two is not in this message.
+        is_idle = self._pool is not None and self._pool.is_idle and not self._commands
         message = self._outbox.take()
         self._has_room.set()
-        return message
+        return replace(message, is_idle=is_idle and not self._outbox.has_messages)
 
     def _is_urgent(self) -> bool:
         """Return whether the queue fills a message, or workers are waiting for the driver."""

@@ -53,10 +53,14 @@ class NodeClient:
         self._has_commands = asyncio.Event()
         #: worker -> the bytes of its log that were fetched
         self._log_ends: dict[str, int] = {}
+        #: the name that the cluster has given its Dask worker
+        self.worker = ""
         self.has_begun = False
         self.has_stopped = False
         self.is_leaving = False
         self.is_paused = False
+        #: whether it had nothing to do when it sent its last message, and got nothing since
+        self.is_idle = False
         #: the error that has ended the node, and its traceback
         self.crash: tuple[str, str] | None = None
 
@@ -129,12 +133,14 @@ class NodeClient:
                     self.crash = (str(error.args[0]), str(error.args[1]))
                     raise
                 self.has_stopped = any(isinstance(s, NodeStopped) for s in message.signals)
+                self.is_idle = message.is_idle and not self._commands
                 await deliver(message)
         finally:
             sending.cancel()
 
     def send(self, commands: Sequence[Command]) -> None:
         """Queue commands for the node, in order."""
+        self.is_idle = False
         self._commands.extend(commands)
         self._has_commands.set()
 

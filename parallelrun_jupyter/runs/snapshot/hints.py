@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from ..journal.failure_groups import FailureGroup
@@ -13,6 +14,7 @@ CELL = "cell.py"
 _NAME = re.compile(r"name '(\w+)' is not defined")
 _PICKLED = re.compile(r"Can't get attribute '([\w.]+)' on <module '__main__'")
 _MODULE = re.compile(r"No module named '([\w.]+)'")
+_NO_FILE = re.compile(r"No such file or directory: '([^']+)'")
 _IPYTHON_NAMES = {"display", "get_ipython"}
 _MAGIC = re.compile(r"^\s*(?:\w+\s*=\s*)?[%!]\w", re.MULTILINE)
 _TABLE_USES = re.compile(
@@ -44,7 +46,7 @@ _MAKERS = {
 def hint_of(record: RunRecord, group: FailureGroup) -> str:
     """Return a remedy for a group of failures, in sentences; '' without a known cause."""
     for find in (
-        _throttled, _hidden_refusal, _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _missing, _own_loop, _short, _slow,
+        _throttled, _hidden_refusal, _notebook_name, _pickled_in_main, _magic, _table_as_paths, _beside, _elsewhere, _missing, _own_loop, _short, _slow,
     ):  # fmt: skip
         hint = find(record, group)
         if hint:
@@ -165,6 +167,24 @@ def _beside(record: RunRecord, group: FailureGroup) -> str:
         f"The run has a copy of the {kind} alone, so there is nothing else beside __file__. Give "
         "source_directory (--source-directory .) to copy its folder too, or use a path relative to "
         f"the current directory, {record.script.cwd}."
+    )
+
+
+def _elsewhere(record: RunRecord, group: FailureGroup) -> str:
+    """Return a remedy for a file that this machine has, and a node of a cluster has not."""
+    match = _NO_FILE.search(group.message)
+    if record.placement.backend != "dask" or not match:
+        return ""
+    if not os.path.exists(os.path.join(record.script.cwd, match[1])):
+        return ""
+    if os.path.isabs(match[1]):
+        return (
+            f"{match[1]} exists on this machine, and not on the node that ran it. Put it on a file system "
+            "that all nodes have, or in an object store."
+        )
+    return (
+        f"{match[1]} exists on this machine, in {record.script.cwd}, and not on the node that ran it. Give "
+        "source_directory to send it along, or its absolute path on a file system that all nodes have."
     )
 
 

@@ -9,8 +9,8 @@ import type {
   ResultRows,
   RunOutput,
 } from './model/wire';
-import { RunActions } from './views/actions';
 import { t } from './model/words';
+import { RunActions } from './views/actions';
 import { RunView } from './views/run';
 import { VisibilityObserver } from './views/visibility';
 

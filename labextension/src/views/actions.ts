@@ -57,7 +57,8 @@ export class RunActions implements Section {
   }
 
   private showChoices(isOpen: boolean): void {
-    const hadFocus = this.node.matches(':focus-within'); // in a shadow tree as well
+    const root = this.node.getRootNode() as Document | ShadowRoot; // where the focus is told
+    const hadFocus = this.node.contains(root.activeElement);
     setHidden(this.choices, !isOpen);
     setHidden(this.cancel, isOpen || this.isPending || this.isFinal);
     if (hadFocus) {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.azureml_compute import PREFIX
 from ..errors import ConfigError, ParallelRunError
+from ..notebook.run_details import RunDetails
 from ..runs import run_folder
 from ..runs.removal import remove_run
 from ..runs.run_folder import RunFolder
@@ -33,6 +34,10 @@ class KeptRun:
 
     def __init__(self, folder: RunFolder) -> None:
         self._follower = Follower(folder)
+
+    def _display_(self) -> object:
+        # marimo's protocol: the last line of a cell shows the live view.
+        return RunDetails(self)._display_()
 
     @classmethod
     def attach(cls, run_id: str, *, compute: object = None) -> Self:

@@ -66,9 +66,6 @@ class Run(KeptRun):
         # The last line of a cell shows the live view; in a terminal, the same text as _repr_pretty_.
         RunDetails(self).show()
 
-    def _display_(self) -> object:
-        return RunDetails(self)._display_()  # in marimo
-
     def wait_for_completion(
         self,
         show_output: bool = True,  # noqa: FBT001, FBT002 - Azure's signature

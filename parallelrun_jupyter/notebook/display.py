@@ -33,21 +33,21 @@ class Place:
         """Return whether a cell is running: until it ends, no message of a view is received."""
         return _running_cells.is_any
 
-    def display(self, bundle: dict[str, Any]) -> None:
-        """Publish the output under the running cell."""
-        self._publish(bundle, update=False)
+    def display(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Publish the output under the running cell; ``metadata`` belong to parts of the bundle."""
+        self._publish(bundle, metadata or {}, update=False)
 
-    def update(self, bundle: dict[str, Any]) -> None:
+    def update(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Replace the output.
 
         The empty context makes the message belong to the cell that runs now. Front ends find the
         output by its display id; tools that execute notebooks only listen to the running cell.
         """
-        contextvars.Context().run(self._publish, bundle, update=True)
+        contextvars.Context().run(self._publish, bundle, metadata or {}, update=True)
 
-    def _publish(self, bundle: dict[str, Any], *, update: bool) -> None:
+    def _publish(self, bundle: dict[str, Any], metadata: dict[str, Any], *, update: bool) -> None:
         transient = {"display_id": self._display_id}
-        self._publisher.publish(bundle, metadata={}, transient=transient, update=update)
+        self._publisher.publish(bundle, metadata=metadata, transient=transient, update=update)
 
 
 class _RunningCells:

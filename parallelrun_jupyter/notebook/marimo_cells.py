@@ -34,10 +34,10 @@ class MarimoPlace(Place):
         """Return True: the kernel of marimo does not tell, and no other part draws the run there."""
         return True
 
-    def display(self, bundle: dict[str, Any]) -> None:
+    def display(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Do nothing: marimo displays the widget."""
 
-    def update(self, bundle: dict[str, Any]) -> None:
+    def update(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Do nothing: the widget is current."""
 
 

@@ -140,7 +140,7 @@ class CellOutput:
             resume = self._resume_run if self._resume is not None else None
             self._widget = RunWidget(QueryContext(self._folder, self._state, resume), output, feed)
             self._widget.stays = self._place.keeps_widgets
-        self._place.display(self._bundle(output))
+        self._place.display(*self._bundle(output))
         if not first["is_final"] and not feed.add(self):
             # The run ended after the first snapshot.
             self.show(feed.latest)
@@ -162,12 +162,12 @@ class CellOutput:
             self.show(feed.latest)
             self.end("")
 
-    def _bundle(self, output: RunOutput) -> dict[str, Any]:
-        """Return the output's bundle; the last one has no widget, since the kernel may be gone."""
+    def _bundle(self, output: RunOutput) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the output's bundle and metadata; at the end without a widget, which needs the kernel."""
         bundle = saved_bundle(output, saved_rows(self._folder, self._state()))
         if self._widget is None or output["snapshot"]["is_final"]:
-            return bundle
-        return {**self._widget.view_mime(), **bundle}
+            return bundle, {}
+        return {**self._widget.view_mime(), **bundle}, self._widget.view_metadata()
 
     def is_live(self) -> bool:
         """Return whether a view of the widget is open."""
@@ -180,7 +180,7 @@ class CellOutput:
             self._widget.show(output, unasked=self._place.is_deaf())
         if output["stage"] > self._stage:
             self._stage = output["stage"]
-            self._place.update(self._bundle(output))
+            self._place.update(*self._bundle(output))
 
     def end(self, problem: str) -> None:
         """Finish the widget; ``problem`` is shown if it is not empty."""

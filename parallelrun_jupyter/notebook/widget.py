@@ -25,7 +25,7 @@ class RunWidget(anywidget.AnyWidget):
     """
 
     stays = False
-    """Whether the front end closes the widget; else it closes itself when nobody needs it."""
+    """Whether the front end closes the widget; else it closes itself after its last use."""
 
     _esm = _STATIC / "widget.js"
     _css = _STATIC / "widget.css"
@@ -48,6 +48,11 @@ class RunWidget(anywidget.AnyWidget):
         return {
             _VIEW_MIME: {"version_major": 2, "version_minor": 1, "model_id": self.model_id},
         }
+
+    def view_metadata(self) -> dict[str, Any]:
+        """Return what the front end has to know to draw the view: Colab asks for its widget manager."""
+        shown = self._repr_mimebundle_()
+        return shown[1] if isinstance(shown, tuple) else {}
 
     def is_live(self) -> bool:
         """Return whether a view is open."""

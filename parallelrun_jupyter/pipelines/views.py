@@ -35,11 +35,11 @@ class _ExistingPlace(Place):
         super().__init__(None, has_views=place.has_views)
         self._place = place
 
-    def display(self, bundle: dict[str, Any]) -> None:
-        self._place.update(bundle)
+    def display(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        self._place.update(bundle, metadata)
 
-    def update(self, bundle: dict[str, Any]) -> None:
-        self._place.update(bundle)
+    def update(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        self._place.update(bundle, metadata)
 
 
 class PipelineView(threading.Thread):

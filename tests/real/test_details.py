@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import comm
@@ -149,6 +151,33 @@ def test_nothing_is_sent_before_a_view_says_hello_and_little_after(
     assert len(comms.updates()) == silent
     run.cancel()
     run.wait_for_completion(show_output=False, raise_on_error=False)
+
+
+def test_colab_is_told_which_widget_manager_to_use(
+    numbers: Path, comms: Comms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As google.colab.output is, for as much as anywidget asks of it.
+    colab = ModuleType("google.colab.output")
+    url = "https://ssl.gstatic.com/colab-widgets/manager"
+    monkeypatch.setattr(colab, "enable_custom_widget_manager", lambda: None, raising=False)
+    monkeypatch.setattr(colab, "_widgets", SimpleNamespace(_installed_url=url), raising=False)
+    monkeypatch.setitem(sys.modules, "google.colab.output", colab)
+    told: list[dict[str, Any]] = []
+
+    class ColabPublisher(Publisher):
+        def publish(self, data: Any, metadata: Any = None, **keys: Any) -> None:
+            told.append(metadata)
+            super().publish(data, {}, **keys)
+
+    run = start(numbers)
+    publisher = ColabPublisher()
+    CellOutput(run.folder, Place(publisher, has_views=True)).open()
+    run.wait_for_completion(show_output=False)
+    wait_for_last(publisher)
+    manager = {WIDGET_MIME: {"colab": {"custom_widget_manager": {"url": url}}}}
+    assert told[:-1] == [manager] * (len(told) - 1)
+    assert len(told) >= 3, "the milestones are told as well"
+    assert told[-1] == {}
 
 
 class DeafPlace(Place):

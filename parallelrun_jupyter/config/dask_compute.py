@@ -36,18 +36,20 @@ class DaskCompute:
     ----------
     target
         Address of a running scheduler (``tcp://host:8786``, ``tls://...``), or a cluster or client
-        object of this notebook, whose address is used.
+        object of this notebook, whose address is used; of a Dask Gateway, its name.
     scheduler_file
         Path of the file written by ``dask scheduler --scheduler-file``.
     cluster
         Dotted name of a cluster class, such as ``dask_kubernetes.operator.KubeCluster``,
-        ``dask_gateway.GatewayCluster``, ``dask_jobqueue.SLURMCluster`` or ``coiled.Cluster``. The
-        run's driver creates the cluster and closes it.
+        ``dask_gateway.GatewayCluster``, ``dask_jobqueue.SLURMCluster`` or ``coiled.Cluster``, or of
+        a function or method that returns one. The run's driver creates the cluster, keeps its
+        workers up, and closes it.
     arguments
-        Keyword arguments of ``cluster``, as JSON values. Pass a secret as the text ``env:NAME``,
-        which stands for the environment variable NAME: its value is not stored.
+        Keyword arguments of ``cluster``, as JSON values. Pass a secret, also one in a mapping, as
+        the text ``env:NAME``, which stands for the environment variable NAME: its value is not stored.
     adapt
-        Minimum and maximum number of workers, for the cluster's ``adapt``; with ``cluster`` only.
+        Minimum and maximum number of workers, for the cluster's ``adapt``; with ``cluster`` only,
+        and not for SSHCluster, whose hosts are given.
     security
         Certificates for ``tls://``: a ``distributed.Security``, or a dict with the paths
         tls_ca_file, tls_client_cert and tls_client_key. Default: Dask's own configuration.

@@ -38,6 +38,17 @@ class FakeCluster:
     security = None
 
 
+class Fixed(FakeCluster):
+    """A cluster of named hosts, as Dask has them: without a way to make one more."""
+
+    new_spec = None
+    worker_spec: ClassVar[dict[int, object]] = {0: None, 1: None, 2: None}
+    scaled: ClassVar[list[int]] = []
+
+    def scale(self, count: int) -> None:
+        self.scaled.append(count)
+
+
 class FakeScheduler:
     address = ADDRESS
 
@@ -218,6 +229,17 @@ def test_a_cluster_of_a_gateway_stands_for_its_name() -> None:
     kept = GatewayCluster()
     kept.shutdown_on_close = False
     assert not DaskCompute(kept).lives_here
+
+
+def test_a_cluster_of_named_hosts_shrinks_and_neither_grows_nor_adapts() -> None:
+    for count in (5, 2, 3):
+        asyncio.run(Cluster(DaskCompute(cluster=f"{__name__}.Fixed"), count, {}, {}).open())
+    assert Fixed.scaled == [2]
+    adapting = Cluster(DaskCompute(cluster=f"{__name__}.Fixed", adapt=(0, 2)), 0, {}, {})
+    with pytest.raises(
+        ConfigError, match=r"cannot adapt their number; leave adapt out\. node_count"
+    ):
+        asyncio.run(adapting.open())
 
 
 class Growing:

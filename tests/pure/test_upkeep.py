@@ -85,6 +85,7 @@ def test_a_job_that_has_ended_is_named_and_started_again_once() -> None:
     clock.now += 10
     assert poll("q-1") == ()
     assert upkeep.job_of("q-0-1") == f" (job {first.job_id})"
+    assert [upkeep.group_of(name) for name in ("q-0-1", "q-1", "7")] == ["q-0", "q-1", "7"]
     clock.now += 10
     assert poll("q-1") == (f"q-0 (job {first.job_id})",)
     assert first.is_closed

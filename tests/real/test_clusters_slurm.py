@@ -101,18 +101,21 @@ def run(mini_batch):
 def test_an_adaptive_cluster_grows_and_shrinks_by_jobs_that_have_nothing_to_do(
     slurm: Slurm, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An idle timeout is shorter than the last mini-batch, on whose node no task of Dask's changes."""
+    """A job has two Dask workers here: one with nothing to do does not end its neighbor's mini-batch.
+
+    An idle timeout is shorter than the last mini-batch, during which no task of Dask changes.
+    """
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT", "6s")
     folder = tmp_path / "signals"
     folder.mkdir()
     script = tmp_path / "waits.py"
     script.write_text(WAITS.format(folder=str(folder)))
-    run = start(
-        numbers, queue_of(slurm, adapt=(0, 3)), str(script), process_count_per_node=1, run_max_try=1
-    )
-    wait_until(lambda: len(of_kind(run, NodeJoined)) == 3, "three jobs", run.folder.driver_log)
+    compute = queue_of(slurm, adapt=(0, 4), cores=2, processes=2, memory="1GB")
+    run = start(numbers, compute, str(script), process_count_per_node=1, run_max_try=1)
+    wait_until(lambda: len(of_kind(run, NodeJoined)) == 4, "two jobs", run.folder.driver_log)
+    assert len(slurm.jobs()) == 2
     wait_for(run, 59)
-    wait_until(lambda: len(slurm.jobs()) == 1, "two jobs to end", run.folder.driver_log)
+    wait_until(lambda: len(slurm.jobs()) == 1, "a job to end", run.folder.driver_log)
     assert run.status == "Running"
     (folder / "go").touch()
     assert end_of(run, LONG_S) == "Completed", run.snapshot()["reason"]

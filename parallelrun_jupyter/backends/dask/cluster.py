@@ -214,6 +214,10 @@ class Cluster:
         """Return the job of a queue that runs a Dask worker, as in ``" (job 12)"``, or ""."""
         return "" if self._upkeep is None else self._upkeep.job_of(worker)
 
+    def group_of(self, worker: str) -> str:
+        """Return the name of what ends with a Dask worker: a job of several, or the worker itself."""
+        return worker if self._upkeep is None else self._upkeep.group_of(worker)
+
     def hint(self) -> str:
         """Return what to look at if the cluster has no workers, or ""."""
         return "" if self._upkeep is None else self._upkeep.hint()

@@ -182,13 +182,23 @@ class Membership:
             return
         surplus = len(self._nodes) - size
         if surplus > 0:
-            idle = [n for n in self._nodes.values() if n.is_leaving or (n.has_begun and n.is_idle)]
-            for node in idle[:surplus]:
+            for node in self._spare_nodes(surplus):
                 self._leave(node)
-            if any(node.is_leaving for node in idle):
+            if any(node.is_leaving for node in self._nodes.values()):
                 return  # the next poll goes on, once they have left
             size = len(self._nodes)  # the others work
         await self._cluster.resize(size)
+
+    def _spare_nodes(self, most: int) -> list[NodeClient]:
+        """Return nodes with nothing to do, together with all others of the same job of a queue."""
+        groups: dict[str, list[NodeClient]] = {}
+        for node in self._nodes.values():
+            groups.setdefault(self._cluster.group_of(node.worker), []).append(node)
+        spare: list[NodeClient] = []
+        for group in groups.values():
+            if len(spare) + len(group) <= most and all(node.is_spare for node in group):
+                spare += group
+        return spare
 
     def _poll_pause_s(self) -> float:
         """Return the seconds until the next poll: a scheduler of many workers is polled less often."""

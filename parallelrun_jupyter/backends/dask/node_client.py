@@ -64,6 +64,11 @@ class NodeClient:
         #: the error that has ended the node, and its traceback
         self.crash: tuple[str, str] | None = None
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether the node has nothing to do, or is leaving already."""
+        return self.is_leaving or (self.has_begun and self.is_idle)
+
     async def begin(self, snapshot: int, spec: NodeSpec) -> str:
         """Start the node; return a description of its location, for display.
 

@@ -110,6 +110,11 @@ class Upkeep:
                 ended.append(job)
         return ended
 
+    def group_of(self, worker: str) -> str:
+        """Return the job whose end is the end of a Dask worker: the worker itself, if it has none."""
+        jobs = map(str, getattr(self._made, "worker_spec", ()))
+        return next((job for job in jobs if _is_of(worker, job)), worker)
+
     def hint(self) -> str:
         """Return what to look at if the cluster has no workers: the jobs of a queue, or ""."""
         jobs = [getattr(job, "job_id", None) for job in getattr(self._made, "workers", {}).values()]

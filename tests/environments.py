@@ -18,7 +18,7 @@ from tests import (
 
 
 def main() -> None:
-    """Build what is missing."""
+    """Build the missing ones."""
     with ThreadPoolExecutor() as threads:
         threads.submit(azure_ai_ml.python_with_azure_ai_ml)
         threads.submit(mlflow_environment.python_with_mlflow)

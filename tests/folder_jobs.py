@@ -86,7 +86,7 @@ class FolderService:
         return [name for one, name in pairs if one == verb]
 
     def set_fate(self, fate: Fate) -> None:
-        """Set what happens to the next jobs."""
+        """Set the fate of the next jobs."""
         write_atomically(self.root / "fate.json", json.dumps(asdict(fate)))
 
     def _folder(self, name: str) -> Path:

@@ -80,4 +80,4 @@ def _alternatives(words: list[str]) -> Iterator[list[str]]:
     for part in " ".join(words).split(" | "):
         name, *optional = part.replace("[", "").replace("]", "").split()
         needs_a_run = {"compare": 2, "logs": 0}.get(name, 0)
-        yield [name, *optional, *["RUN"] * needs_a_run]
+        yield [name, *(["3"] if name == "try" else []), *optional, *["RUN"] * needs_a_run]

@@ -13,7 +13,7 @@ declare global {
 }
 
 /** A page chooses light or dark colors by the `color-scheme` of the element. */
-const OWN_STYLE = ':host{display:block;color-scheme:light dark}.pr-run{color-scheme:inherit}';
+const OWN_STYLE = ':host{display:block;color-scheme:light dark}';
 
 /**
  * Plays a recorded run. The recording is the JSON in a script element inside this one, or the file that the

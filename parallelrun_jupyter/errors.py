@@ -38,6 +38,7 @@ class Remedy(Enum):
     WAIT = "waits until it ends"
     CANCEL = "ends it"
     RESUME = "runs the remaining mini-batches"
+    TOLERATE = "runs all of them, and lists each item that fails"
     FAILURES = "lists the failed attempts"
     FAILURE_GROUPS = "lists the groups"
     FAILED_ITEMS = "lists the failed items"
@@ -50,6 +51,7 @@ _PYTHON = {
     Remedy.WAIT: "run.wait_for_completion()",
     Remedy.CANCEL: "run.cancel()",
     Remedy.RESUME: "run.resume()",
+    Remedy.TOLERATE: "run.resume(error_threshold=-1)",
     Remedy.FAILURES: "run.failures()",
     Remedy.FAILURE_GROUPS: "run.failure_groups()",
     Remedy.FAILED_ITEMS: "run.failed_items()",
@@ -63,6 +65,7 @@ _NAMES: dict[Interface, dict[Remedy, str]] = {
         Remedy.WAIT: "'parallelrun watch{run}'",
         Remedy.CANCEL: "'parallelrun cancel{run}'",
         Remedy.RESUME: "'parallelrun resume{run}'",
+        Remedy.TOLERATE: "'parallelrun resume{run} --error-threshold -1'",
         Remedy.FAILURES: "'parallelrun failures{run}'",
         Remedy.FAILURE_GROUPS: "'parallelrun failures{run}'",
         Remedy.FAILED_ITEMS: "'parallelrun failures{run} --items'",
@@ -81,6 +84,7 @@ _NAMES: dict[Interface, dict[Remedy, str]] = {
         Remedy.WAIT: "wait_for_run",
         Remedy.CANCEL: "cancel_run",
         Remedy.RESUME: "resume_run",
+        Remedy.TOLERATE: "resume_run with error_threshold -1",
         Remedy.FAILURES: "show_failures",
         Remedy.FAILURE_GROUPS: "show_failures",
         Remedy.FAILED_ITEMS: "show_failures",

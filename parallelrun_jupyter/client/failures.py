@@ -128,26 +128,14 @@ def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
     if items and not reason.startswith(items):
         # Attempts that were under way when the limit was exceeded may have failed as well.
         reason = f"{reason}; {items}{' by its end' if ' failed; ' in reason else ''}"
-    message = "\n".join([*heads, f"run {last['run_id']} failed: {reason}.{_left(follower, last)}"])
-    remedy = [Remedy.FAILED_ITEMS] if items else []
+    stopped = text.stopped_at_threshold(last)
+    left = f" {plural(last['items_left'], 'item')} did not finish." if stopped else ""
+    message = "\n".join([*heads, f"run {last['run_id']} failed: {reason}.{left}"])
+    remedy = [Remedy.TOLERATE] if stopped else []
+    remedy += [Remedy.FAILED_ITEMS] if items else []
     if follower.record.script.call and last["items_succeeded"]:
         remedy.append(Remedy.RESULTS)
     return RunFailedError(message, last["run_id"], remedy=[*remedy, Remedy.FAILURES, Remedy.LOGS])
-
-
-def _left(follower: Follower, last: Snapshot) -> str:
-    """Return that a run of a function ended before all items, and how it would not have."""
-    left = last["items_left"]
-    if (
-        not follower.record.script.call
-        or "error_threshold allows" not in last["reason"]
-        or left < 1
-    ):
-        return ""
-    return (
-        f" {plural(left, 'item')} did not finish. run.resume(error_threshold=-1) runs all of them, "
-        "and lists each item that fails."
-    )
 
 
 def first_failure(follower: Follower) -> str:

@@ -365,6 +365,8 @@ def _failures(options: argparse.Namespace) -> int:
         _print_items(follower, as_json=options.json)
         return 0
     groups = follower.state.groups.values()
+    if groups and not follower.state.items_failed:
+        print("No item has failed for good. Earlier attempts did:\n")
     print(failures_text(follower.record, groups) or "no failures")
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.submit import submit
 from ..config.run_config import ParallelRunConfig
-from ..errors import MissingExtraError
+from ..errors import ConfigError, MissingExtraError
 from ..formatting import plural
 from ..machine import usable_cores
 
@@ -72,6 +72,8 @@ def run_demo(folder: Path, *, opens: bool = False) -> int:
     ------
     MissingExtraError
         scikit-learn or Pillow is not installed.
+    ConfigError
+        The folder is a file.
     """
     try:
         import PIL  # noqa: F401 - checked before any work starts
@@ -83,6 +85,9 @@ def run_demo(folder: Path, *, opens: bool = False) -> int:
         )
         raise MissingExtraError(msg) from error
     folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        msg = f"the folder of the demo is {str(folder)!r}, which is a file; give the path of a folder."
+        raise ConfigError(msg)
     print(f"Writing real handwritten digits and a small model to {folder} ...", flush=True)
     labels = write_digits(folder)
     print(f"{plural(len(labels), 'digit')} in {folder / 'digits'}\n", flush=True)

@@ -88,8 +88,12 @@ class OptionParser(argparse.ArgumentParser):
             raise ConfigError(f"{message}; {helper} shows the options.")
         option = message.removeprefix("unrecognized arguments: ").split()[0]
         name = self.prog if is_magic else f"'{self.prog}'"
-        hint = nearest_hint(option, self.flags())
-        raise ConfigError(f"unknown option {option} of {name}.{hint} {helper} shows the options.")
+        flags = self.flags()
+        hint = nearest_hint(option, flags)
+        if not option.startswith("-") and "--input" in flags:
+            hint = f" Inputs are given as --input {option}."
+        kind = "option" if option.startswith("-") else "word"
+        raise ConfigError(f"unknown {kind} {option} of {name}.{hint} {helper} shows the options.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the options; a flag with an optional value must not take the next word for it."""

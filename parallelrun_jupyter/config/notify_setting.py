@@ -73,6 +73,12 @@ def _checked_receiver(text: str) -> str:
         It is none, or a URL that contains a secret: the record is on disk, and so is a notebook.
     """
     text = text.strip()
+    if not text.startswith(MAIL_PREFIX) and "," in text:
+        msg = (
+            f"notify is {text[:12]!r}{'...' * (len(text) > 12)} with a comma; give each receiver apart: a list, "
+            "or the option --notify once for each."
+        )
+        raise ConfigError(msg)
     if text == DESKTOP:
         return text
     if text.startswith(MAIL_PREFIX):

@@ -122,13 +122,16 @@ def _page(recording: Recording) -> str:
 def player_script() -> str:
     """Return the script that defines the element ``<parallelrun-player>``, with its style sheet."""
     style = json.dumps((_STATIC / "widget.css").read_text(encoding="utf-8")).replace("<", "\\u003c")
+    # ASCII: a page of its own may declare another encoding, or none.
     code = (_STATIC / "player.js").read_text(encoding="utf-8")
+    code = code.encode("ascii", "backslashreplace").decode("ascii")
     return f"globalThis.parallelrunStyle={style};\n{code}"
 
 
 def _write(path: str | os.PathLike[str], text: str, noun: str) -> Path:
     target = Path(path).expanduser().absolute()
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         msg = f"the {noun} {target} could not be written ({error.strerror}); choose another path."

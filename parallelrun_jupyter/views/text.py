@@ -252,7 +252,7 @@ def text_view(snapshot: Snapshot) -> str:
     name = plain(snapshot["name"])
     lines = [f"{name}  {plain(headline(snapshot))}  [{snapshot['run_id']}]"]
     share = share_done(snapshot)
-    lines.append(f"{bar(share)} {share:4.0%}  {progress_line(snapshot)}")
+    lines.append(f"{bar(share)} {int(100 * share):3d}%  {progress_line(snapshot)}")
     lines += filter(None, [calls_line(snapshot)])
     lines += note_lines(snapshot)
     lines += call_notes(snapshot)
@@ -279,7 +279,14 @@ def _resume_lines(snapshot: Snapshot, *, has_python: bool = True) -> list[str]:
     if not snapshot["can_resume"]:
         return []
     if snapshot["state"] != "Completed":
-        return [f"to resume: {'run.resume(), ' if has_python else ''}{command}"]
+        lines = [f"to resume: {'run.resume(), ' if has_python else ''}{command}"]
+        if stopped_at_threshold(snapshot):
+            call = "run.resume(error_threshold=-1), " if has_python else ""
+            lines.insert(
+                0,
+                f"to run all, and list each item that fails: {call}{command} --error-threshold -1",
+            )
+        return lines
     call = "run.resume(failed_only=True), " if has_python else ""
     items = plural(snapshot["items_lost"], "failed item")
     shown = f"parallelrun failures {snapshot['run_id']} --items"
@@ -288,6 +295,12 @@ def _resume_lines(snapshot: Snapshot, *, has_python: bool = True) -> list[str]:
         f"to list the {items}: {shown}",
         f"to run the {items} again: {call}{command} --failed-only",
     ]
+
+
+def stopped_at_threshold(snapshot: Snapshot) -> bool:
+    """Return whether a run has ended before all items, since more failed than ``error_threshold`` allows."""
+    is_stopped = snapshot["state"] == "Failed" and "error_threshold allows" in snapshot["reason"]
+    return is_stopped and snapshot["items_left"] > 0
 
 
 def plain(text: str) -> str:

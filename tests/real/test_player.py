@@ -149,8 +149,8 @@ def test_a_page_of_ones_own_plays_and_waits_for_readers_who_want_no_motion(
     run: Run, opened: Browser, tmp_path: Path
 ) -> None:
     folder = tmp_path / "site"
-    folder.mkdir()
     run.recording().save(folder / "run.json")
+    assert (folder / "parallelrun-player.js").read_bytes().isascii()
     (folder / "index.html").write_text(
         "<!doctype html><html lang=en><title>Mine</title><h1>Mine</h1>"
         "<style>td, article { font: 30px serif; border: 9px solid red }</style>"
@@ -165,6 +165,7 @@ def test_a_page_of_ones_own_plays_and_waits_for_readers_who_want_no_motion(
         page.locator(".pr-run[data-state=Running]").wait_for()
         page.locator(".pr-run[data-state=Completed]").wait_for()
         view = "document.querySelector('parallelrun-player').shadowRoot.querySelector('.pr-run')"
+        assert "✓" in page.evaluate(f"{view}.innerText"), "the page declares no encoding"
         assert page.evaluate(f"getComputedStyle({view}).borderWidth") == "1px", "the page's style"
         said = page.get_by_text("The recording cannot be shown: none.json: 404")
         said.wait_for()
@@ -205,7 +206,7 @@ def test_a_report_without_its_past_and_a_folder_that_does_not_exist(
     assert '"frames":null' in still.read_text()
     assert still.stat().st_size < playing.stat().st_size < 400_000
     with pytest.raises(OutputError, match=r"recording .* could not be written .*; choose another"):
-        run.recording().save(tmp_path / "none" / "run.json")
+        run.recording().save(still / "run.json")
 
 
 class served:  # noqa: N801 - a context manager

@@ -41,8 +41,9 @@ def test_a_report_holds_the_run_and_asks_nobody(failing: Run, tmp_path: Path) ->
     assert text.count("</script>") == 2
     assert "https://" not in text
     assert len(text) < 300_000
+    assert failing.report(tmp_path / "new" / "run.html").is_file()
     with pytest.raises(OutputError, match=r"could not be written .*; choose another path"):
-        failing.report(tmp_path / "none" / "run.html")
+        failing.report(path / "run.html")
 
 
 def test_the_terminal_writes_a_report_and_json(

@@ -21,6 +21,12 @@ class PlayingRun {
     this.host = new RecordedHost(recording);
   }
 
+  /** The time at which the run was created, in seconds since the epoch. */
+  get createdAt(): number {
+    const { at, snapshot } = this.moments[0]?.output ?? this.recording.output;
+    return at - snapshot.at_s;
+  }
+
   /** Returns the number of the moment that is shown, and the state of the run. */
   now(): readonly [number, RunOutput] {
     const last = this.moments[this.moments.length - 1];
@@ -124,11 +130,11 @@ function listOf(runs: ReadonlyMap<string, PlayingRun>): RunList {
 }
 
 function rowOf(run: PlayingRun): RunRow {
-  const [, { at, headline, snapshot }] = run.now();
+  const [, { headline, snapshot }] = run.now();
   return {
     ...snapshot,
     headline,
-    created_at: at - snapshot.at_s,
+    created_at: run.createdAt,
     is_read: true,
     can_resume: false,
     usd: snapshot.calls?.usd ?? 0,

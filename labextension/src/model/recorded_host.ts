@@ -48,6 +48,9 @@ export class RecordedHost implements Host {
     const known = isEnd
       ? log.lines
       : log.lines.filter((line) => (line.split(' ')[1] ?? '') <= until);
+    if (known.length === 0 && log.has_older) {
+      throw new Error(t('only the last lines of the log are recorded'));
+    }
     const matches = textFilter(query.text);
     const lines = known.slice(query.since.all ?? 0).filter((line) => {
       const [worker = '', , level = '', tag = ''] = line.split(' ', 4);
@@ -77,8 +80,9 @@ export class RecordedHost implements Host {
 
   async results({ order, text }: RowQuery): Promise<ResultRows> {
     const [first, latest] = [this.knownRows(0), this.knownRows(1)];
-    const isFirst = order === 'first' || text || latest.rows.length === 0;
-    const page = { ...(isFirst ? first : latest), has_more: false };
+    const earlier = { ...first, rows: [...first.rows].reverse() }; // the latest that are recorded
+    const newest = latest.rows.length ? latest : earlier;
+    const page = { ...(order === 'first' || text ? first : newest), has_more: false };
     const note = page.note || t('only the first and the latest rows are recorded');
     if (!text) {
       return { ...page, note };

@@ -77,7 +77,9 @@ export class Bar implements Section {
         fill.style.width = width;
       }
       setText(value, count(amount));
-      setHidden(label, !kind.always && amount === 0);
+      // Of items alone, the count is below: "0 failed" would contradict it.
+      const isOfItems = kind.name === 'failed' && snapshot.items_failed > 0;
+      setHidden(label, amount === 0 && (!kind.always || isOfItems));
       label.classList.toggle('pr-none', amount === 0);
     }
     // Of a mini-batch, some items may be done: the share is that of the items, as in the text views.

@@ -103,7 +103,7 @@ def run_text(snapshot: Snapshot) -> str:
         lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")
     if not snapshot["is_final"]:
         lines += worker_lines(snapshot)
-    if snapshot["groups"]:
+    if snapshot["groups"] and (snapshot["items_failed"] or not snapshot["is_final"]):
         lines.append("why: show_failures, show_logs")
     if snapshot["can_resume"]:
         lines.append("to run the items that are left or failed: resume_run")

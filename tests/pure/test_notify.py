@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +187,26 @@ def test_a_missing_variable_is_an_error_without_its_value() -> None:
         with pytest.raises(NotSentError) as bad:
             send("env:HOOK", {"text": ""}, {"HOOK": url})
         assert "hidden" not in str(bad.value)
+
+
+@pytest.mark.parametrize("secret", ["/services/se cret", "/services/se\ncret", ":secret/"])
+def test_a_url_that_cannot_be_used_is_an_error_without_it(secret: str) -> None:
+    with pytest.raises(NotSentError) as caught:
+        send("env:HOOK", {"text": "x"}, {"HOOK": f"http://127.0.0.1{secret}"})
+    assert str(caught.value) == "it could not be reached (a bad URL)"
+
+
+def test_an_answer_that_is_none_of_a_web_server_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            connection.recv(4096)
+            connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(NotSentError, match=r"\(the answer is not that of a web server\)$"):
+            send(f"http://127.0.0.1:{server.getsockname()[1]}/hook", {"text": "x"}, {})
+        thread.join()

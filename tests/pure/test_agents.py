@@ -28,6 +28,7 @@ from parallelrun_jupyter.commands.agents.bounds import (
 )
 from parallelrun_jupyter.commands.agents.command import serve_agents
 from parallelrun_jupyter.commands.agents.places import check_places
+from parallelrun_jupyter.commands.agents.reading import place_of
 from parallelrun_jupyter.commands.cli import make_parser
 from parallelrun_jupyter.commands.options import run_options
 from parallelrun_jupyter.errors import _NAMES, ConfigError
@@ -176,6 +177,14 @@ def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as error:
         words_of(options)
     assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize("after", [[10**30, 0], [0, 10**30], [-2, 0]])
+def test_a_place_among_the_rows_has_a_range(after: list[int]) -> None:
+    assert place_of([-1, -1]) == (-1, -1)
+    assert place_of([1 << 40, 1 << 40]) == (1 << 40, 1 << 40)  # that of an answer at the end
+    with pytest.raises(ConfigError, match=r"^after is .*; expected a number from -1 to "):
+        place_of(after)
 
 
 def table() -> str:

@@ -146,6 +146,17 @@ def test_the_pause_before_a_resume_takes_no_time(home: Path) -> None:
     assert done[-1] == 100
 
 
+@pytest.mark.parametrize("step_ms", [70, 300, 7000, 30_000])
+def test_no_moment_is_between_two_drivers(step_ms: int) -> None:
+    replay = Replay("r", (record(), record()), step_ms)
+    moments = list(replay.moments(resumed()))
+    lost = next(k for k, m in enumerate(moments) if m.snapshot["state"] == "Interrupted")
+    assert moments[lost].snapshot["at_s"] <= 20
+    later = [moment.snapshot["at_s"] for moment in moments[lost + 1 :]]
+    assert later[0] == 86_400
+    assert later == sorted(later)
+
+
 def test_the_last_frame_is_the_report_itself(home: Path) -> None:
     folder = write_run(home, Course(mini_batches=300, workers=3, fails=lambda k, _a: k == 40))
     state = RunState()

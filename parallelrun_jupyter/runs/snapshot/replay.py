@@ -83,8 +83,10 @@ class Replay:
             elif event.at_ms > due_ms:
                 yield from self._moments_until(event.at_ms)
                 due_ms = self._due_ms()
-            kinds = len(state.groups)
+            kinds, drivers = len(state.groups), state.drivers
             state.apply(event)
+            if state.drivers > max(drivers, 1):  # no step is due between two drivers
+                self._due_position_ms = self.position_ms(state.at_ms) + self.step_ms
             if isinstance(event, _ATTEMPT_ENDS):
                 if event.mini_batch in self.noted:
                     self.ends[event.mini_batch, event.attempt] = event.at_ms

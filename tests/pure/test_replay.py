@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import tempfile
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,16 @@ def test_no_moment_is_between_two_drivers(step_ms: int) -> None:
     later = [moment.snapshot["at_s"] for moment in moments[lost + 1 :]]
     assert later[0] == 86_400
     assert later == sorted(later)
+
+
+def test_a_clock_that_was_a_month_ahead_for_a_while_adds_a_bounded_number_of_moments() -> None:
+    month = 30 * 86_400_000
+    ahead = [ev.NodeSampled(month + k, "n0", ()) for k in range(3)]
+    events: list[ev.Event] = [*events_of(Course(mini_batches=20, workers=2))]
+    events[30:30] = ahead
+    moments = list(islice(Replay("r", (record(), record()), 50).moments(events), 10_000))
+    assert len(moments) < 2100
+    assert moments[-1].snapshot["state"] == "Completed"
 
 
 def test_the_last_frame_is_the_report_itself(home: Path) -> None:

@@ -23,6 +23,8 @@ from .snapshot import DRIVER_LOST, Snapshot, journaled_state, snapshot_as
 _ATTEMPT_ENDS = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _TURNS = (RunStarted, PlanFinished, StateEntered, RunFinished)
 _MOST_TURNS = 60
+_MOST_STEPS = 2000
+"""A run has far fewer, unless a clock was set back while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Replay:
     _due_position_ms: int = 0
     _pauses: int = 0
     _turns: int = 0
+    _steps: int = 0
 
     def moments(self, events: Iterable[Event]) -> Iterator[Moment]:
         """Yield the moments in order: one for each step, and the turns of the run, at most 60."""
@@ -106,6 +109,9 @@ class Replay:
 
     def _moments_until(self, at_ms: int) -> Iterator[Moment]:
         while not self.state.is_final and (due_ms := self._due_ms()) < at_ms:
+            if self._steps == _MOST_STEPS:
+                return
+            self._steps += 1
             yield self._moment(due_ms)
             self._due_position_ms += self.step_ms
 

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from ..runs.journal.files import JournalReader
@@ -78,8 +78,11 @@ def _frame(created_at: float, moment: Moment) -> _Frame:
 
 
 def _without_repeats(shown: list[_Frame]) -> list[_Frame]:
-    """Return the last frame of each position, in order."""
-    latest = {frame.position_ms: frame for frame in shown}
+    """Return the last frame of each position, in order; it is a turn if one of them is."""
+    turns = {frame.position_ms for frame in shown if frame.is_turn}
+    latest = {
+        frame.position_ms: replace(frame, is_turn=frame.position_ms in turns) for frame in shown
+    }
     return sorted(latest.values(), key=lambda frame: frame.position_ms)
 
 

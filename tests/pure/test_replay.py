@@ -200,6 +200,24 @@ def test_frames_are_left_out_until_they_fit_and_turns_last(
     assert 10 < len(unpacked(fewer)) < len(unpacked(whole)) < 260
 
 
+def test_a_turn_that_falls_on_a_step_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course(mini_batches=3000, workers=8, start_s=0.4)
+    folder = write_run(home, course)
+    events = list(events_of(course))
+    lines = [encode(event) + "\n" for event in events]
+    state = RunState()
+    state.apply_all(events)
+    step_ms = state.at_ms // 180
+    turn = ev.StateEntered(step_ms * 91, "Running")  # as after a pause of a job's service
+    middle = next(k for k, event in enumerate(events) if event.at_ms > turn.at_ms)
+    folder.journal.write_text("".join([*lines[:middle], encode(turn) + "\n", *lines[middle:]]))
+    monkeypatch.setattr(frames_module, "FRAMES_LIMIT_BYTES", 20_000)
+    snapshot = take_snapshot(folder, record(), state)
+    shown = unpacked(frames(folder, state, snapshot, ())["packed"])
+    assert len(shown) < 100
+    assert turn.at_ms in [frame["position"] for frame in shown]
+
+
 def test_a_live_run_is_recorded_up_to_now(home: Path) -> None:
     course = Course(mini_batches=100, workers=2)
     folder = living(write_run(home, course, until_s=10))

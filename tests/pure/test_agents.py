@@ -134,6 +134,26 @@ def test_paths_outside_the_root_are_refused(word: str, tmp_path: Path) -> None:
         check_places(None, *arguments)
 
 
+@pytest.mark.parametrize(
+    "word", ["u[p]/*", "*/x.txt", "**", "**/*.txt", ".", "data", "dat?", "d*/up"]
+)
+def test_links_in_a_folder_or_behind_a_wildcard_do_not_lead_out_of_the_root(
+    word: str, tmp_path: Path
+) -> None:
+    root, data = tmp_path / "root", tmp_path / "root" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "x.txt").write_text("outside")
+    (data / "own.txt").write_text("inside")
+    (data / "same.txt").symlink_to(data / "own.txt")
+    check_places(root, "score.py", [word], {})
+    for folder in (root, data):
+        (folder / "up").symlink_to(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        check_places(root, "score.py", [word], {})
+    assert str(error.value).startswith(f"an input is {word!r}, but {root}/")
+    assert f"leads to {tmp_path}" in str(error.value)
+
+
 def test_the_options_of_a_start_are_those_of_the_command_line() -> None:
     properties = option_schema()["properties"]
     flags = {name.replace("_", "-") for name in properties} | {"input", "arg", "dry-run"}

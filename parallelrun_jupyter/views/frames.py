@@ -62,7 +62,8 @@ def frames(
     record = folder.read_record()
     later = read_resume(folder).applied_to(record) if state.drivers > 1 else record
     step_ms = max(1, state.throughput.elapsed_ms(at_ms) // STEPS)
-    replay = Replay(folder.run_id, (record, later), step_ms, frozenset(noted))
+    records = (record, later)
+    replay = Replay(folder.run_id, records, step_ms, frozenset(noted), state.drivers)
     moments = list(replay.moments(JournalReader(folder.journal).read()))
     last = Moment(replay.position_ms(at_ms), snapshot, is_turn=True)
     # An event may be newer than the snapshot.

@@ -21,6 +21,7 @@ from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.replay import Replay
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
 from parallelrun_jupyter.views import frames as frames_module
@@ -165,6 +166,20 @@ def test_a_clock_that_was_a_month_ahead_for_a_while_adds_a_bounded_number_of_mom
     moments = list(islice(Replay("r", (record(), record()), 50).moments(events), 10_000))
     assert len(moments) < 2100
     assert moments[-1].snapshot["state"] == "Completed"
+
+
+def test_limits_that_are_not_known_are_not_shown() -> None:
+    week = 7 * 86_400_000
+    events = [*resumed(), ev.RunStarted(week, 1, 1, "here"), ev.StateEntered(week + 5, "Running")]
+    raised = (record(), record(limits={"error_threshold": 50}))
+
+    def allowed(records: tuple[RunRecord, RunRecord]) -> list[list[int]]:
+        moments = list(Replay("r", records, 10_000, drivers=3).moments(events))
+        shown = [[row["allowed"] for row in m.snapshot["budgets"]] for m in moments]
+        return [limits for k, limits in enumerate(shown) if [limits] != shown[k - 1 : k]]
+
+    assert allowed(raised) == [[20], [], [50]]
+    assert allowed((record(), record())) == [[20]]
 
 
 def test_the_last_frame_is_the_report_itself(home: Path) -> None:

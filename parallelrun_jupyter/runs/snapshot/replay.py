@@ -60,12 +60,16 @@ class Replay:
         Time between two moments.
     noted
         Mini-batches whose attempts are noted in ``ends``.
+    drivers
+        Number of drivers of the run. The limits under those between the first and the last one are
+        not known, if a resume changed them. 0: they were those of the last one.
     """
 
     run_id: str
     records: tuple[RunRecord, RunRecord]
     step_ms: int
     noted: Container[int] = frozenset()
+    drivers: int = 0
     #: end of each noted attempt, in milliseconds since the run's creation, by mini-batch and number
     ends: dict[tuple[int, int], int] = field(default_factory=dict)
     state: RunState = field(default_factory=RunState)
@@ -129,4 +133,7 @@ class Replay:
         snapshot = snapshot_as(
             self.run_id, record, state, now, shown=shown, warnings=list(state.warnings)
         )
+        is_changed = self.records[0].limits != self.records[1].limits
+        if is_changed and 1 < state.drivers < self.drivers:
+            snapshot["budgets"] = []
         return Moment(self.position_ms(at_ms), snapshot, is_turn)

@@ -17,6 +17,9 @@ import {
 const QUERY = { worker: '', mini_batch: -1, level: '', text: '', lines: 200, since: {} };
 const BEGAN = Date.UTC(2026, 10, 29, 12) / 1000;
 
+/** Cells of one mini-batch, as the Python module `mini_batches` encodes them. */
+const [FAILED, RETRYING] = ['4', '5'];
+
 let host: RecordedHost;
 let recording: Recording;
 
@@ -112,6 +115,27 @@ test('a mini-batch waits before its first attempt and between two', async () => 
   assert.equal((await host.miniBatch(7)).state, 'left');
   host.moveTo(outputAt(4));
   assert.equal((await host.miniBatch(7)).state, 'retrying');
+});
+
+test('a mini-batch that had failed before a resume tried it again is shown as failed', async () => {
+  const moment = (cell: string, atS: number): void => {
+    const cells = `#######${cell}`;
+    const grid = { first: 0, count: 8, per_cell: 1, cells };
+    host.moveTo(output({ at_s: atS, grid, workers: [] }, { at: BEGAN + atS }));
+  };
+  moment(FAILED, 4);
+  assert.equal((await host.miniBatch(7)).state, 'failed');
+  moment(RETRYING, 4);
+  assert.equal((await host.miniBatch(7)).state, 'retrying');
+  moment('#', 1);
+  assert.equal((await host.miniBatch(7)).state, 'left');
+  const partly = [{ ...attempt(1, 3), succeeded: true }, attempt(2, 6)];
+  const details = recording.details.map((detail) => ({ ...detail, attempts: partly }));
+  host = new RecordedHost({ ...recording, details });
+  moment(FAILED, 4);
+  assert.equal((await host.miniBatch(7)).state, 'partly failed');
+  moment('+', 4);
+  assert.equal((await host.miniBatch(7)).state, 'succeeded');
 });
 
 test('the log goes on where the last answer ended', async () => {

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import visible
 from ..files import write_atomically
 from ..formatting import format_duration, plural
 from .journal.failure_groups import costliest_first
@@ -104,28 +105,33 @@ def notice_of(record: RunRecord, state: RunState) -> Notice:
     groups = costliest_first(state.groups.values())
     first = groups[0] if groups and (state.items_failed or state.state != "Completed") else None
     elapsed_s = state.at_ms / 1000
+    name, reason = visible(record.name), visible(state.reason)
     text = (
-        f"{record.name}: {state.state} after {format_duration(elapsed_s)}, "
+        f"{name}: {state.state} after {format_duration(elapsed_s)}, "
         f"{state.items_succeeded:,} of {plural(state.planned_items, 'item')} succeeded"
     )
     text += f", {state.items_failed:,} failed" if state.items_failed else ""
-    text += f"\n{state.reason[:_MESSAGE_CHARS]}" if state.reason else ""
-    if first is not None:
-        text += f"\nFirst failure: {first.group}: {first.message[:_MESSAGE_CHARS]}"
-    failure = first and {
-        "group": first.group,
-        "error": first.error,
-        "message": first.message[:_MESSAGE_CHARS],
-        "attempts": first.attempts,
-    }
+    text += f"\n{reason[:_MESSAGE_CHARS]}" if reason else ""
+    failure = (
+        None
+        if first is None
+        else {
+            "group": visible(first.group),
+            "error": first.error,
+            "message": visible(first.message)[:_MESSAGE_CHARS],
+            "attempts": first.attempts,
+        }
+    )
+    if failure is not None:
+        text += f"\nFirst failure: {failure['group']}: {failure['message']}"
     content = {
         "schema": 1,
         "id": f"{record.run_id}/{state.drivers}",
         "text": f"{text}\nRun {record.run_id}",
         "run_id": record.run_id,
-        "name": record.name,
+        "name": name,
         "state": state.state,
-        "reason": state.reason,
+        "reason": reason,
         "elapsed_s": elapsed_s,
         "items": state.planned_items,
         "items_succeeded": state.items_succeeded,
@@ -134,6 +140,6 @@ def notice_of(record: RunRecord, state: RunState) -> Notice:
         "succeeded": state.succeeded,
         "failed": state.failed,
         "first_failure": failure,
-        "output": state.output,
+        "output": visible(state.output),
     }
     return Notice(content, list(record.notify))

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from ..runs.journal.files import JournalReader
@@ -62,7 +62,8 @@ def frames(
     record = folder.read_record()
     later = read_resume(folder).applied_to(record) if state.drivers > 1 else record
     step_ms = max(1, state.throughput.elapsed_ms(at_ms) // STEPS)
-    replay = Replay(folder.run_id, (record, later), step_ms, frozenset(noted))
+    records = (record, later)
+    replay = Replay(folder.run_id, records, step_ms, frozenset(noted), state.drivers)
     moments = list(replay.moments(JournalReader(folder.journal).read()))
     last = Moment(replay.position_ms(at_ms), snapshot, is_turn=True)
     # An event may be newer than the snapshot.
@@ -78,8 +79,11 @@ def _frame(created_at: float, moment: Moment) -> _Frame:
 
 
 def _without_repeats(shown: list[_Frame]) -> list[_Frame]:
-    """Return the last frame of each position, in order."""
-    latest = {frame.position_ms: frame for frame in shown}
+    """Return the last frame of each position, in order; it is a turn if one of them is."""
+    turns = {frame.position_ms for frame in shown if frame.is_turn}
+    latest = {
+        frame.position_ms: replace(frame, is_turn=frame.position_ms in turns) for frame in shown
+    }
     return sorted(latest.values(), key=lambda frame: frame.position_ms)
 
 

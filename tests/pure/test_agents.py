@@ -28,6 +28,7 @@ from parallelrun_jupyter.commands.agents.bounds import (
 )
 from parallelrun_jupyter.commands.agents.command import serve_agents
 from parallelrun_jupyter.commands.agents.places import check_places
+from parallelrun_jupyter.commands.agents.reading import place_of
 from parallelrun_jupyter.commands.cli import make_parser
 from parallelrun_jupyter.commands.options import run_options
 from parallelrun_jupyter.errors import _NAMES, ConfigError
@@ -133,6 +134,26 @@ def test_paths_outside_the_root_are_refused(word: str, tmp_path: Path) -> None:
         check_places(None, *arguments)
 
 
+@pytest.mark.parametrize(
+    "word", ["u[p]/*", "*/x.txt", "**", "**/*.txt", ".", "data", "dat?", "d*/up"]
+)
+def test_links_in_a_folder_or_behind_a_wildcard_do_not_lead_out_of_the_root(
+    word: str, tmp_path: Path
+) -> None:
+    root, data = tmp_path / "root", tmp_path / "root" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "x.txt").write_text("outside")
+    (data / "own.txt").write_text("inside")
+    (data / "same.txt").symlink_to(data / "own.txt")
+    check_places(root, "score.py", [word], {})
+    for folder in (root, data):
+        (folder / "up").symlink_to(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        check_places(root, "score.py", [word], {})
+    assert str(error.value).startswith(f"an input is {word!r}, but {root}/")
+    assert f"leads to {tmp_path}" in str(error.value)
+
+
 def test_the_options_of_a_start_are_those_of_the_command_line() -> None:
     properties = option_schema()["properties"]
     flags = {name.replace("_", "-") for name in properties} | {"input", "arg", "dry-run"}
@@ -176,6 +197,14 @@ def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as error:
         words_of(options)
     assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize("after", [[10**30, 0], [0, 10**30], [-2, 0]])
+def test_a_place_among_the_rows_has_a_range(after: list[int]) -> None:
+    assert place_of([-1, -1]) == (-1, -1)
+    assert place_of([1 << 40, 1 << 40]) == (1 << 40, 1 << 40)  # that of an answer at the end
+    with pytest.raises(ConfigError, match=r"^after is .*; expected a number from -1 to "):
+        place_of(after)
 
 
 def table() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from parallelrun_jupyter.runs.journal import events as ev
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.notices import Notice, notice_of, read_notice
 from tests import journals
+from tests.receivers import MailServer
 
 EXPECTED = (
     "expected 'desktop', 'mailto:NAME@HOST', 'env:VARIABLE' (an environment variable with the URL of "
@@ -121,10 +125,10 @@ def test_the_option_is_repeatable() -> None:
     assert config_of(options).notify == ["desktop", "env:A"]
 
 
-def notice(*events: ev.Event) -> dict[str, Any]:
+def notice(*events: ev.Event, name: str = "score on digits") -> dict[str, Any]:
     state = RunState()
     state.apply_all(events)
-    return notice_of(journals.record("r", name="score on digits"), state).content
+    return notice_of(journals.record("r", name=name), state).content
 
 
 def test_a_notice_tells_counts_and_the_first_failure() -> None:
@@ -185,3 +189,47 @@ def test_a_missing_variable_is_an_error_without_its_value() -> None:
         with pytest.raises(NotSentError) as bad:
             send("env:HOOK", {"text": ""}, {"HOOK": url})
         assert "hidden" not in str(bad.value)
+
+
+@pytest.mark.parametrize("secret", ["/services/se cret", "/services/se\ncret", ":secret/"])
+def test_a_url_that_cannot_be_used_is_an_error_without_it(secret: str) -> None:
+    with pytest.raises(NotSentError) as caught:
+        send("env:HOOK", {"text": "x"}, {"HOOK": f"http://127.0.0.1{secret}"})
+    assert str(caught.value) == "it could not be reached (a bad URL)"
+
+
+def test_an_answer_that_is_none_of_a_web_server_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            connection.recv(4096)
+            connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(NotSentError, match=r"\(the answer is not that of a web server\)$"):
+            send(f"http://127.0.0.1:{server.getsockname()[1]}/hook", {"text": "x"}, {})
+        thread.join()
+
+
+def test_a_mail_tells_of_any_name_and_of_a_file_whose_name_is_not_utf8() -> None:
+    told = notice(
+        ev.RunStarted(0, 1, 1, "h"),
+        ev.PlanFinished(5, 1, 4),
+        ev.AttemptFailed(0, 1, "n0w0", 30, 9, 4, True, "exception", "ValueError", "caf\udce9.png", "ValueError at a.py:3", ""),
+        ev.RunFinished(12_340, "Failed", "caf\udce9.png", "", 0),
+        name="night\r\u2028run \udce9",
+    )  # fmt: skip
+    server = MailServer("me", "sesame")
+    variables = {"SERVER": server.address, "USER": "me", "PASSWORD": "sesame"}
+    try:
+        environ = {f"PARALLELRUN_SMTP_{name}": value for name, value in variables.items()}
+        send("mailto:a@example.org", told, environ)
+        [message] = server.messages
+    finally:
+        server.close()
+    assert message["Subject"] == "night run \\udce9: Failed"
+    assert "First failure: ValueError at a.py:3: caf\\udce9.png" in message.get_content()
+    json.dumps(told, ensure_ascii=False).encode()  # strict receivers refuse lone surrogates

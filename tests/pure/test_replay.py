@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 import tempfile
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.journal.lines import encode
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.run_folder import RunFolder
+from parallelrun_jupyter.runs.run_record import RunRecord
 from parallelrun_jupyter.runs.snapshot.replay import Replay
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot, take_snapshot
 from parallelrun_jupyter.views import frames as frames_module
@@ -146,6 +147,41 @@ def test_the_pause_before_a_resume_takes_no_time(home: Path) -> None:
     assert done[-1] == 100
 
 
+@pytest.mark.parametrize("step_ms", [70, 300, 7000, 30_000])
+def test_no_moment_is_between_two_drivers(step_ms: int) -> None:
+    replay = Replay("r", (record(), record()), step_ms)
+    moments = list(replay.moments(resumed()))
+    lost = next(k for k, m in enumerate(moments) if m.snapshot["state"] == "Interrupted")
+    assert moments[lost].snapshot["at_s"] <= 20
+    later = [moment.snapshot["at_s"] for moment in moments[lost + 1 :]]
+    assert later[0] == 86_400
+    assert later == sorted(later)
+
+
+def test_a_clock_that_was_a_month_ahead_for_a_while_adds_a_bounded_number_of_moments() -> None:
+    month = 30 * 86_400_000
+    ahead = [ev.NodeSampled(month + k, "n0", ()) for k in range(3)]
+    events: list[ev.Event] = [*events_of(Course(mini_batches=20, workers=2))]
+    events[30:30] = ahead
+    moments = list(islice(Replay("r", (record(), record()), 50).moments(events), 10_000))
+    assert len(moments) < 2100
+    assert moments[-1].snapshot["state"] == "Completed"
+
+
+def test_limits_that_are_not_known_are_not_shown() -> None:
+    week = 7 * 86_400_000
+    events = [*resumed(), ev.RunStarted(week, 1, 1, "here"), ev.StateEntered(week + 5, "Running")]
+    raised = (record(), record(limits={"error_threshold": 50}))
+
+    def allowed(records: tuple[RunRecord, RunRecord]) -> list[list[int]]:
+        moments = list(Replay("r", records, 10_000, drivers=3).moments(events))
+        shown = [[row["allowed"] for row in m.snapshot["budgets"]] for m in moments]
+        return [limits for k, limits in enumerate(shown) if [limits] != shown[k - 1 : k]]
+
+    assert allowed(raised) == [[20], [], [50]]
+    assert allowed((record(), record())) == [[20]]
+
+
 def test_the_last_frame_is_the_report_itself(home: Path) -> None:
     folder = write_run(home, Course(mini_batches=300, workers=3, fails=lambda k, _a: k == 40))
     state = RunState()
@@ -177,6 +213,24 @@ def test_frames_are_left_out_until_they_fit_and_turns_last(
     states = {frame["snapshot"]["state"] for frame in unpacked(fewer)}
     assert {"Planning", "Running", "Completed"} <= states
     assert 10 < len(unpacked(fewer)) < len(unpacked(whole)) < 260
+
+
+def test_a_turn_that_falls_on_a_step_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course(mini_batches=3000, workers=8, start_s=0.4)
+    folder = write_run(home, course)
+    events = list(events_of(course))
+    lines = [encode(event) + "\n" for event in events]
+    state = RunState()
+    state.apply_all(events)
+    step_ms = state.at_ms // 180
+    turn = ev.StateEntered(step_ms * 91, "Running")  # as after a pause of a job's service
+    middle = next(k for k, event in enumerate(events) if event.at_ms > turn.at_ms)
+    folder.journal.write_text("".join([*lines[:middle], encode(turn) + "\n", *lines[middle:]]))
+    monkeypatch.setattr(frames_module, "FRAMES_LIMIT_BYTES", 20_000)
+    snapshot = take_snapshot(folder, record(), state)
+    shown = unpacked(frames(folder, state, snapshot, ())["packed"])
+    assert len(shown) < 100
+    assert turn.at_ms in [frame["position"] for frame in shown]
 
 
 def test_a_live_run_is_recorded_up_to_now(home: Path) -> None:

@@ -491,6 +491,35 @@ def test_the_server_ends_in_the_middle_of_a_trial(end: str, tmp_path: Path, home
     assert not trial.is_running()
 
 
+LEAVES_A_CHILD = """
+import subprocess
+
+def run(mini_batch):
+    print("looking")
+    subprocess.Popen(["sleep", "100"])
+    return [open(path).read() for path in mini_batch]
+"""
+
+
+def test_a_trial_ends_with_its_script_though_a_child_of_it_holds_the_output(
+    tmp_path: Path, home: Path
+) -> None:
+    (tmp_path / "leaves.py").write_text(LEAVES_A_CHILD)
+    inputs = numbers_in(tmp_path / "in", 1)
+    run = submit(ParallelRunConfig(entry_script=ECHO), inputs=str(inputs))
+    assert end_of(run) == "Completed"
+
+    async def scenario(agent: Agent) -> None:
+        text, fields = await agent.call(
+            "try_mini_batch", run_id=run.run_id, mini_batch=0, timeout_s=30,
+            entry_script=str(tmp_path / "leaves.py"),
+        )  # fmt: skip
+        assert text.startswith("mini-batch 0: the script succeeded\nlooking\n")
+        assert (fields["is_ok"], fields["exit_status"], fields["is_timeout"]) == (True, 0, False)
+
+    serve(scenario, "--allow-actions")
+
+
 def test_without_its_package_the_command_says_what_to_install(tmp_path: Path, home: Path) -> None:
     (tmp_path / "mcp").mkdir()
     (tmp_path / "mcp" / "__init__.py").write_text("")

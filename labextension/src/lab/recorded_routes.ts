@@ -104,15 +104,23 @@ export class RecordedRoutes {
     const runs = new Map<string, PlayingRun>();
     for (const { path, size, type } of await this.list()) {
       if (type !== 'directory' && path.endsWith('.json')) {
-        const { content } = await this.contents.get(path, { content: true });
-        const recording = (
-          typeof content === 'string' ? JSON.parse(content) : content
-        ) as Recording;
-        const moments = await momentsOf(recording);
-        runs.set(recording.output.run_id, new PlayingRun(recording, moments, size ?? 0));
+        try {
+          const recording = await this.recording(path);
+          const moments = await momentsOf(recording);
+          runs.set(recording.output.run_id, new PlayingRun(recording, moments, size ?? 0));
+        } catch (error) {
+          // The others are still shown.
+          // biome-ignore lint/suspicious/noConsole: a site has no place of its own for this
+          console.warn(t('The recording cannot be shown: {0}', `${path}: ${errorMessage(error)}`));
+        }
       }
     }
     return runs;
+  }
+
+  private async recording(path: string): Promise<Recording> {
+    const { content } = await this.contents.get(path, { content: true });
+    return typeof content === 'string' ? JSON.parse(content) : content;
   }
 
   private async list(): Promise<readonly Contents.IModel[]> {

@@ -1,3 +1,4 @@
+import { cellAt } from './cells';
 import type { Host, LogQuery, RowQuery } from './host';
 import { textFilter } from './text_filter';
 import {
@@ -117,9 +118,9 @@ export class RecordedHost implements Host {
       this.output.snapshot.workers.find(
         (row) => row.phase === 'running' && row.mini_batch === miniBatch,
       )?.worker ?? '';
-    const state = (
-      worker ? 'running' : attempts.length ? 'retrying' : 'left'
-    ) as typeof detail.state;
+    const isRetried = attempts.length ? 'retrying' : 'left';
+    const ended = stateIn(this.output.snapshot.grid, miniBatch, attempts) ?? isRetried;
+    const state = (worker ? 'running' : ended) as typeof detail.state;
     return { ...detail, attempts, state, worker, items_failed: 0, failed_ranges: [] };
   }
 
@@ -152,6 +153,19 @@ export class RecordedHost implements Host {
   private isKnown(attempt: string): boolean {
     return (this.ends.get(attempt) ?? END) <= this.atMs;
   }
+}
+
+/** Returns the state of a mini-batch that does not run, by its cell; null if the cell has others, too. */
+function stateIn(
+  grid: Grid,
+  miniBatch: number,
+  attempts: MiniBatchDetail['attempts'],
+): string | null {
+  if (grid.per_cell > 1 || miniBatch >= grid.count) return null;
+  const { eighths, failed, retrying } = cellAt(grid, miniBatch);
+  if (retrying || eighths === 0) return retrying ? 'retrying' : 'left';
+  if (!failed) return 'succeeded';
+  return attempts.some((row) => row.succeeded) ? 'partly failed' : 'failed';
 }
 
 const NO_ROWS: ResultRows = {

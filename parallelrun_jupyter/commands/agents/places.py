@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ def check_places(
     check_path(root, "script", os.path.join(str(source), script) if source else script)
     for word in inputs:
         check_path(root, "an input", word)
+        _check_links(root, word)
     for name in OPTIONS_OF_ROOT:
         if options.get(name) is not None:
             check_path(root, f"the option {name}", str(options[name]))
@@ -64,6 +66,33 @@ def check_path(root: Path | None, name: str, text: str) -> None:
         "Copy the file there, or ask the user to start the server with another --root."
     )
     raise ConfigError(msg)
+
+
+def _check_links(root: Path, text: str) -> None:
+    """Check that no link among the matches of a glob, or in a folder, leads out of the root.
+
+    Raises
+    ------
+    ConfigError
+        One does.
+    """
+    checked: set[str] = set()
+    for match in glob.iglob(os.path.join(root, os.path.expanduser(text)), recursive=True):
+        is_like_others = os.path.dirname(match) in checked and not os.path.islink(match)
+        checked.add(os.path.dirname(match))
+        inside = (
+            os.path.join(folder, name)
+            for folder, folders, files in os.walk(match)
+            for name in (*folders, *files)
+        )
+        for path in (*(() if is_like_others else (match,)), *filter(os.path.islink, inside)):
+            if not Path(path).resolve().is_relative_to(root.resolve()):
+                msg = (
+                    f"an input is {text!r}, but {path} leads to {Path(path).resolve()}; expected files in "
+                    f"{root}, which this server was started with (--root). Leave it out, copy the files "
+                    "there, or ask the user to start the server with another --root."
+                )
+                raise ConfigError(msg)
 
 
 def _is_in(root: Path, text: str) -> bool:

@@ -188,11 +188,13 @@ def place_of(after: list[int]) -> tuple[int, int]:
     Raises
     ------
     ConfigError
-        It is not a pair of numbers.
+        It is not a pair of numbers, or one is outside its range.
     """
     if len(after) != 2:
         msg = f"after is {after!r:.100}; expected after of the answer before, such as [7, 2]."
         raise ConfigError(msg)
+    for number in after:
+        within("after", number, -1, 1 << 40)
     return after[0], after[1]
 
 

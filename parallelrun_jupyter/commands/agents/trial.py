@@ -72,8 +72,11 @@ async def try_mini_batch(
     _trials.add(process.pid)
     try:
         with anyio.move_on_after(timeout_s):
-            await _read(process, output)
-            status = await process.wait()
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(_read, process, output)
+                status = await process.wait()
+                # A process that the script left behind may hold the pipe open.
+                reading.cancel_scope.deadline = anyio.current_time() + _GRACE_S
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import smtplib
@@ -70,9 +71,16 @@ def send(receiver: str, notice: Mapping[str, Any], environ: Mapping[str, str]) -
         ) from None
     except subprocess.TimeoutExpired:
         raise NotSentError(f"no answer within {SEND_LIMIT_S:.0f} s") from None
-    except (OSError, ValueError) as error:  # ValueError: the text of a URL, which may be a secret
-        why = error.strerror or type(error).__name__ if isinstance(error, OSError) else "a bad URL"
-        raise NotSentError(f"it could not be reached ({why})") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise NotSentError(f"it could not be reached ({_cause(error)})") from None
+
+
+def _cause(error: Exception) -> str:
+    """Return the cause without the error's own text, which may have a part of a URL: a secret."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    is_bad_url = isinstance(error, ValueError | http.client.InvalidURL)
+    return "a bad URL" if is_bad_url else "the answer is not that of a web server"
 
 
 def _url_of(receiver: str, environ: Mapping[str, str]) -> str:
@@ -138,7 +146,8 @@ def _mail(addresses: str, notice: Mapping[str, Any], environ: Mapping[str, str])
     port = int(port_text or _SMTP_PORT)
     user = environ.get(f"{_SMTP}USER", "")
     message = EmailMessage()
-    message["Subject"] = f"{notice['name']}: {notice['state']}".replace("\n", " ")
+    # A header has no line breaks, in Unicode neither.
+    message["Subject"] = " ".join(f"{notice['name']}: {notice['state']}".split())
     message["From"] = environ.get(f"{_SMTP}FROM") or user or addresses.split(",", maxsplit=1)[0]
     message["To"] = addresses.replace(",", ", ")
     message["Date"] = formatdate()

@@ -23,6 +23,8 @@ from .snapshot import DRIVER_LOST, Snapshot, journaled_state, snapshot_as
 _ATTEMPT_ENDS = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _TURNS = (RunStarted, PlanFinished, StateEntered, RunFinished)
 _MOST_TURNS = 60
+_MOST_STEPS = 2000
+"""A run has far fewer, unless a clock was set back while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,23 @@ class Replay:
         Time between two moments.
     noted
         Mini-batches whose attempts are noted in ``ends``.
+    drivers
+        Number of drivers of the run. The limits under those between the first and the last one are
+        not known, if a resume changed them. 0: they were those of the last one.
     """
 
     run_id: str
     records: tuple[RunRecord, RunRecord]
     step_ms: int
     noted: Container[int] = frozenset()
+    drivers: int = 0
     #: end of each noted attempt, in milliseconds since the run's creation, by mini-batch and number
     ends: dict[tuple[int, int], int] = field(default_factory=dict)
     state: RunState = field(default_factory=RunState)
     _due_position_ms: int = 0
     _pauses: int = 0
     _turns: int = 0
+    _steps: int = 0
 
     def moments(self, events: Iterable[Event]) -> Iterator[Moment]:
         """Yield the moments in order: one for each step, and the turns of the run, at most 60."""
@@ -83,8 +90,10 @@ class Replay:
             elif event.at_ms > due_ms:
                 yield from self._moments_until(event.at_ms)
                 due_ms = self._due_ms()
-            kinds = len(state.groups)
+            kinds, drivers = len(state.groups), state.drivers
             state.apply(event)
+            if state.drivers > max(drivers, 1):  # no step is due between two drivers
+                self._due_position_ms = self.position_ms(state.at_ms) + self.step_ms
             if isinstance(event, _ATTEMPT_ENDS):
                 if event.mini_batch in self.noted:
                     self.ends[event.mini_batch, event.attempt] = event.at_ms
@@ -104,6 +113,9 @@ class Replay:
 
     def _moments_until(self, at_ms: int) -> Iterator[Moment]:
         while not self.state.is_final and (due_ms := self._due_ms()) < at_ms:
+            if self._steps == _MOST_STEPS:
+                return
+            self._steps += 1
             yield self._moment(due_ms)
             self._due_position_ms += self.step_ms
 
@@ -121,4 +133,7 @@ class Replay:
         snapshot = snapshot_as(
             self.run_id, record, state, now, shown=shown, warnings=list(state.warnings)
         )
+        is_changed = self.records[0].limits != self.records[1].limits
+        if is_changed and 1 < state.drivers < self.drivers:
+            snapshot["budgets"] = []
         return Moment(self.position_ms(at_ms), snapshot, is_turn)

@@ -183,12 +183,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   model.on('change:output', drawNew);
   model.on('change:problem', draw);
   model.on('msg:custom', receive);
-  document.addEventListener('visibilitychange', reportVisibility);
   draw();
   reportVisibility();
   return () => {
     visibility.dispose();
-    document.removeEventListener('visibilitychange', reportVisibility);
     model.off('change:output', drawNew);
     model.off('change:problem', draw);
     model.off('msg:custom', receive);

@@ -38,17 +38,15 @@ export class RecordedHost implements Host {
   /** Sets the moment from which queries are answered. */
   moveTo(output: RunOutput): void {
     this.output = output;
-    const isEnd = output === this.recording.output;
-    this.atMs = isEnd ? END : 1000 * output.snapshot.at_s;
+    this.atMs = output === this.recording.output ? END : 1000 * output.snapshot.at_s;
   }
 
   async logs(query: LogQuery): Promise<LogWindow> {
     const { log } = this.recording;
     const until = new Date(1000 * this.output.at).toISOString();
-    const isEnd = this.atMs === END;
-    const known = isEnd
-      ? log.lines
-      : log.lines.filter((line) => (line.split(' ')[1] ?? '') <= until);
+    const known = log.lines.filter(
+      (line) => this.atMs === END || (line.split(' ')[1] ?? '') <= until,
+    );
     if (known.length === 0 && log.has_older) {
       throw new Error(t('only the last lines of the log are recorded'));
     }
@@ -66,11 +64,10 @@ export class RecordedHost implements Host {
   }
 
   async failures(group: string): Promise<Failures> {
-    const found = this.recording.failures.find((failures) => failures.group === group);
-    const { traceback, rows, attempts } = found ?? { traceback: '', rows: [], attempts: 0 };
-    const known = rows.filter((row) => this.isKnown(`${row.mini_batch}.${row.attempt}`));
-    const isAll = known.length === rows.length;
-    return { group, traceback, rows: known, attempts: isAll ? attempts : known.length };
+    const empty = { group, traceback: '', rows: [], attempts: 0 };
+    const all = this.recording.failures.find((failures) => failures.group === group) ?? empty;
+    const rows = all.rows.filter((row) => this.isKnown(`${row.mini_batch}.${row.attempt}`));
+    return rows.length === all.rows.length ? all : { ...all, rows, attempts: rows.length };
   }
 
   async failedItems(group: string): Promise<FailedItems> {
@@ -126,11 +123,10 @@ export class RecordedHost implements Host {
 
   async grid(first: number): Promise<Grid> {
     const grid = this.recording.parts.find((part) => part.first === first);
-    if (this.atMs < END) {
-      throw new Error(t('cells open at the end of the recording'));
-    }
-    if (!grid) {
-      throw new Error(t('only cells with failures are recorded in detail'));
+    if (this.atMs < END || !grid) {
+      throw new Error(
+        t('cells open at the end of the recording, those with failures in long runs'),
+      );
     }
     return grid;
   }

@@ -3,6 +3,7 @@ import { mayResume } from '../model/resume';
 import type { RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import { button, el, setHidden, setText } from './dom';
+import { RetryButton } from './retry_button';
 import type { Section } from './section';
 
 const SLOW_MS = 1500;
@@ -36,6 +37,11 @@ export class RunActions implements Section {
     this.result.target = '_blank';
     this.result.rel = 'noopener';
     this.node.append(this.cancel, this.choices, this.resume, this.result, this.status);
+  }
+
+  /** Returns a button that runs the failed items of a group again, or with `''` all. */
+  retryButton(group: string): RetryButton {
+    return new RetryButton(this, group);
   }
 
   draw({ snapshot }: RunOutput): void {

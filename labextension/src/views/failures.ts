@@ -1,13 +1,13 @@
 import { stripAnsi } from '../model/ansi';
 import { count, plural } from '../model/format';
 import { errorMessage, type Host } from '../model/host';
-import { mayResume } from '../model/resume';
-import type { GroupRow, RunOutput } from '../model/wire';
+import type { GroupRow, RunOutput, Snapshot } from '../model/wire';
 import { t } from '../model/words';
 import type { RunActions } from './actions';
-import { announceAs, button, el, Rows, setHidden, setText } from './dom';
+import { announceAs, el, Rows, setHidden, setText } from './dom';
 import { FailedItemList } from './failed_items';
 import { FailureDetail } from './failure_detail';
+import type { RetryButton } from './retry_button';
 import type { Section } from './section';
 
 const REFRESH_MS = 2000;
@@ -20,19 +20,15 @@ export class Failures implements Section {
   private readonly warnings = el('div');
   private readonly groupRows: Rows<GroupRow>;
   private readonly warningRows: Rows<string>;
-  private readonly retry: HTMLButtonElement;
+  private readonly retry: RetryButton | null;
   private readonly byName = new Map<string, Group>();
   private hasFailed = false;
   private isFinal = false;
-  private canRetry = false;
+  private snapshot!: Snapshot;
 
-  constructor(
-    host: Host,
-    showMiniBatch: (miniBatch: number) => void,
-    private readonly actions: RunActions | null,
-  ) {
-    this.retry = button('pr-button', '', () => actions?.send('retry'));
-    this.node.append(this.groups, this.more, this.retry, this.warnings);
+  constructor(host: Host, showMiniBatch: (miniBatch: number) => void, actions: RunActions | null) {
+    this.retry = actions?.retryButton('') ?? null;
+    this.node.append(this.groups, this.more, ...nodesOf(this.retry), this.warnings);
     announceAs(this.node, t('Failures'));
     this.groupRows = new Rows(
       this.groups,
@@ -41,7 +37,7 @@ export class Failures implements Section {
         const row = new Group(host, group.group, showMiniBatch, actions);
         this.byName.set(group.group, row);
         row.node.open = this.hasFailed && this.groups.children.length === 0;
-        return { node: row.node, draw: (latest) => row.draw(latest, this.canRetry) };
+        return { node: row.node, draw: (latest) => row.draw(latest, this.snapshot) };
       },
     );
     this.warningRows = new Rows(
@@ -60,10 +56,9 @@ export class Failures implements Section {
     const others = plural(snapshot.groups_hidden, 'other kind');
     setText(this.more, t('and {0} of failure: run.failures() shows all', others));
     const lost = snapshot.items_lost ?? snapshot.items_failed; // earlier versions have no items_lost
-    this.canRetry = mayResume(snapshot) && lost > 0 && this.actions !== null;
-    setHidden(this.retry, !this.canRetry);
+    this.snapshot = snapshot;
+    this.retry?.draw(snapshot, lost);
     this.groupRows.draw(snapshot.groups);
-    setText(this.retry, t('Run the {0} again', plural(lost, 'failed item')));
     const first = this.groups.firstElementChild;
     if (becameFailed && first instanceof HTMLDetailsElement) {
       first.open = true;
@@ -87,7 +82,7 @@ class Group {
   private readonly title = el('b');
   private readonly message = el('span', 'pr-message');
   private readonly fate = el('small');
-  private readonly retry: HTMLButtonElement;
+  private readonly retry: RetryButton | null;
   private readonly detail: FailureDetail;
   private readonly items: FailedItemList;
   private attempts = 0;
@@ -101,22 +96,18 @@ class Group {
     showMiniBatch: (miniBatch: number) => void,
     actions: RunActions | null,
   ) {
-    this.retry = button('pr-button', '', () => actions?.send('retry', group));
+    this.retry = actions?.retryButton(group) ?? null;
     this.items = new FailedItemList(host, group, showMiniBatch);
     this.detail = new FailureDetail(showMiniBatch, this.items.node);
     this.glyph.setAttribute('aria-hidden', 'true');
     const summary = el('summary', '', this.glyph, this.title, this.message, this.fate);
-    this.node = el('details', 'pr-group', summary, this.retry, this.detail.node);
+    this.node = el('details', 'pr-group', summary, ...nodesOf(this.retry), this.detail.node);
     this.node.addEventListener('toggle', () => this.fetch());
   }
 
-  draw(group: GroupRow, canRetry: boolean): void {
+  draw(group: GroupRow, snapshot: Snapshot): void {
     const lost = itemsLost(group);
-    setHidden(this.retry, !canRetry || lost === 0);
-    setText(
-      this.retry,
-      lost === 1 ? t('Run this item again') : t('Run these {0} items again', count(lost)),
-    );
+    this.retry?.draw(snapshot, lost);
     this.items.draw(lost);
     setText(this.title, stripAnsi(group.group));
     setText(this.message, stripAnsi(group.message));
@@ -148,6 +139,10 @@ class Group {
       .catch((error: unknown) => this.detail.setNote(errorMessage(error)));
     void this.items.fetch();
   }
+}
+
+function nodesOf(retry: RetryButton | null): Node[] {
+  return retry ? [retry.node] : [];
 }
 
 function fate(group: GroupRow): string {

@@ -46,7 +46,6 @@ export class Log implements Section {
     );
     this.node.addEventListener('toggle', this.poll);
     this.visibility = new VisibilityObserver(this.node, this.poll);
-    document.addEventListener('visibilitychange', this.poll);
     this.clear();
   }
 
@@ -76,7 +75,6 @@ export class Log implements Section {
     clearTimeout(this.timer);
     this.lastRequest = -1;
     this.visibility.dispose();
-    document.removeEventListener('visibilitychange', this.poll);
     this.filters.dispose();
   }
 

@@ -69,7 +69,6 @@ export class Results implements Section {
     this.more.hidden = true;
     this.node.addEventListener('toggle', this.refresh);
     this.visibility = new VisibilityObserver(this.node, this.refresh);
-    document.addEventListener('visibilitychange', this.refresh);
   }
 
   draw({ snapshot }: RunOutput): void {
@@ -87,7 +86,6 @@ export class Results implements Section {
     clearTimeout(this.typingTimer);
     this.lastRequest = -1;
     this.visibility.dispose();
-    document.removeEventListener('visibilitychange', this.refresh);
   }
 
   /** Starts over, after the order or the text changed. */

@@ -1,17 +1,19 @@
-/** Observes whether an element is on screen; calls `changed` when it scrolls in or out of view. */
+/** Observes whether an element is on screen, in a page that is; calls `changed` when that changes. */
 export class VisibilityObserver {
   private readonly observer: IntersectionObserver;
   private isOnScreen = true;
+  private wasVisible = true;
 
-  constructor(node: Element, changed: (isVisible: boolean) => void) {
+  constructor(
+    node: Element,
+    private readonly changed: (isVisible: boolean) => void,
+  ) {
     this.observer = new IntersectionObserver((entries) => {
-      const wasOnScreen = this.isOnScreen;
       this.isOnScreen = entries[entries.length - 1]?.isIntersecting ?? true;
-      if (this.isOnScreen !== wasOnScreen) {
-        changed(this.isVisible);
-      }
+      this.tell();
     });
     this.observer.observe(node);
+    document.addEventListener('visibilitychange', this.tell);
   }
 
   get isVisible(): boolean {
@@ -20,5 +22,13 @@ export class VisibilityObserver {
 
   dispose(): void {
     this.observer.disconnect();
+    document.removeEventListener('visibilitychange', this.tell);
   }
+
+  private readonly tell = (): void => {
+    if (this.isVisible !== this.wasVisible) {
+      this.wasVisible = this.isVisible;
+      this.changed(this.wasVisible);
+    }
+  };
 }

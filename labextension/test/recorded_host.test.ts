@@ -102,7 +102,7 @@ test('a moment has what was known then', async () => {
   const latest = await host.results({ order: 'latest', text: '', after: [] });
   assert.deepEqual(
     latest.rows.map((one) => one.mini_batch),
-    [0, 1], // the first rows, as long as the latest ones do not exist
+    [1, 0], // of the first rows, as long as the latest ones do not exist
   );
   const one = await host.miniBatch(7);
   assert.deepEqual([one.state, one.worker, one.attempts.length], ['running', 'n0w0', 1]);

@@ -255,7 +255,8 @@ def test_remedies_and_hints_are_those_of_the_tools() -> None:
     pytest.importorskip("mcp.server.mcpserver")
     from parallelrun_jupyter.commands.agents.tools import ACTIONS, READERS, made_tools
 
-    assert set(_NAMES["agent"].values()) <= {*READERS, *ACTIONS}
+    tools = {name.split()[0] for name in _NAMES["agent"].values()}
+    assert tools <= {*READERS, *ACTIONS}
     for tool in made_tools([*READERS, *ACTIONS], None):
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint == (tool.name in READERS)

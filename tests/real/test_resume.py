@@ -342,3 +342,33 @@ def kill_one(run: Run, rng: random.Random) -> int:
     except (psutil.NoSuchProcess, FileNotFoundError):
         return 0
     return 1
+
+
+def test_resumes_that_a_limit_ends_reach_all_good_items(tmp_path: Path) -> None:
+    """With one bad item in each mini-batch, each resume is ended by the first one that it tries."""
+    for k in range(30):
+        (tmp_path / f"{k:02}.txt").write_text("bad" if k % 5 == 2 else "good")
+    script = tmp_path / "score.py"
+    script.write_text(
+        "def run(mini_batch):\n"
+        "    for path in mini_batch:\n"
+        "        assert open(path).read() == 'good', path\n"
+        "    return mini_batch\n"
+    )
+    config = ParallelRunConfig(
+        entry_script=str(script),
+        mini_batch_size=5,
+        process_count_per_node=1,
+        no_retry_on=["AssertionError"],
+    )
+    run = submit(config, inputs=str(tmp_path / "*.txt"))
+    good = []
+    for _ in range(7):
+        run.wait_for_completion(show_output=False, raise_on_error=False)
+        good.append(run.snapshot()["items_succeeded"])
+        if good[-1] == 24:
+            break
+        run.resume()
+    assert good[-1] == 24, good
+    with pytest.raises(RunFailedError, match=r"run.resume\(error_threshold=-1\) runs all of them"):
+        run.wait_for_completion(show_output=False)

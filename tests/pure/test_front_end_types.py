@@ -85,7 +85,9 @@ def test_the_bundles_are_small_and_of_these_sources(hook: Any) -> None:
     assert (STATIC / "player.js").stat().st_size <= 60_000
     assert (STATIC / "widget.css").stat().st_size <= 20_000
     lab = ROOT / "parallelrun_jupyter" / "labextension" / "static"
-    assert sum(path.stat().st_size for path in lab.glob("*.js")) <= 120_000
+    chunks = sorted(path.stat().st_size for path in lab.glob("*.js"))
+    assert chunks[-1] <= 90_000  # JupyterLab loads it
+    assert sum(chunks) <= 125_000  # with those for JupyterLite
 
 
 def test_the_widget_asks_no_other_machine() -> None:

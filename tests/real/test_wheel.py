@@ -35,7 +35,7 @@ for module in pkgutil.walk_packages(parallelrun_jupyter.__path__, "parallelrun_j
         missing.add(error.name)
 print(*sorted(missing))
 """
-OF_EXTRAS = {"azure", "opentelemetry", "pyarrow"}
+OF_EXTRAS = {"azure", "mcp", "opentelemetry", "pyarrow"}
 """What modules of the package import that only an extra installs: each is imported when it is used."""
 
 

@@ -9,7 +9,6 @@ import { setTranslator } from '../model/words';
 import { RunsClient } from './client';
 import { ILiveRuns, LiveRuns } from './live_run';
 import { PipelineRenderer } from './pipeline_renderer';
-import { RecordedRoutes } from './recorded_routes';
 import { RunRenderer } from './renderer';
 import { widgetDrawer } from './widget_drawer';
 
@@ -18,9 +17,13 @@ const RANK = -20;
 
 /** Returns the client of the server, or of the recordings of a JupyterLite site. */
 function clientOf({ serviceManager: { contents, serverSettings } }: JupyterFrontEnd): RunsClient {
-  return PageConfig.getOption('appName') === 'JupyterLite'
-    ? new RunsClient({ ...serverSettings, fetch: new RecordedRoutes(contents).fetch }, true)
-    : new RunsClient(serverSettings);
+  if (PageConfig.getOption('appName') !== 'JupyterLite') {
+    return new RunsClient(serverSettings);
+  }
+  // Loaded there only.
+  const loaded = import('./recorded_routes').then((module) => new module.RecordedRoutes(contents));
+  const fetch: typeof window.fetch = async (input) => (await loaded).fetch(input);
+  return new RunsClient({ ...serverSettings, fetch }, true);
 }
 
 /** Provides the shared `LiveRuns`, which polls the server. */

@@ -41,7 +41,7 @@ export class RunActions implements Section {
 
   /** Returns a button that runs the failed items of a group again, or with `''` all. */
   retryButton(group: string): RetryButton {
-    return new RetryButton(this, group);
+    return new RetryButton(group, () => this.send('retry', group));
   }
 
   draw({ snapshot }: RunOutput): void {

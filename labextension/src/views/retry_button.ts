@@ -2,7 +2,6 @@ import { count, plural } from '../model/format';
 import { mayResume } from '../model/resume';
 import type { Snapshot } from '../model/wire';
 import { t } from '../model/words';
-import type { RunActions } from './actions';
 import { button, setHidden, setText } from './dom';
 
 /** The button that runs the failed items of a group again, or with `''` those of all groups. */
@@ -10,10 +9,10 @@ export class RetryButton {
   readonly node: HTMLButtonElement;
 
   constructor(
-    actions: RunActions,
     private readonly group: string,
+    retry: () => void,
   ) {
-    this.node = button('pr-button', '', () => actions.send('retry', group));
+    this.node = button('pr-button', '', retry);
   }
 
   /** Draws the button; `lost` is the number of items. */

@@ -38,7 +38,7 @@ class Remedy(Enum):
     WAIT = "waits until it ends"
     CANCEL = "ends it"
     RESUME = "runs the remaining mini-batches"
-    TOLERATE = "runs all of them, and lists each item that fails"
+    TOLERATE = "runs all of them and lists each item that fails"
     FAILURES = "lists the failed attempts"
     FAILURE_GROUPS = "lists the groups"
     FAILED_ITEMS = "lists the failed items"

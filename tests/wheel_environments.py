@@ -1,7 +1,7 @@
 """Fresh environments with the wheel: each installed Python, beside old and new JupyterLab and ipywidgets.
 
 `ENVIRONMENTS` lists them; `built` builds the wheel once and makes all of them with uv, for as long as
-they are needed. The oldest and the newest Python get the oldest and the newest packages; the Pythons
+they are needed. The oldest Python gets the oldest packages, the newest one the newest; the Pythons
 between them get the other pairs in turn. They lie beside uv's cache, which makes them links of its files.
 """
 
@@ -54,11 +54,12 @@ def choose(pythons: Sequence[Version]) -> list[WheelEnvironment]:
     """Return the environments for these Pythons, from the oldest to the newest."""
     chosen = []
     for place, python in enumerate(pythons):
-        if python in {pythons[0], pythons[-1]}:
-            chosen += [
-                WheelEnvironment(python, OLD_LAB, OLD_WIDGETS),
-                WheelEnvironment(python, "", ""),
-            ]
+        if python == pythons[0]:
+            chosen.append(WheelEnvironment(python, OLD_LAB, OLD_WIDGETS))
+        if python == pythons[-1]:
+            chosen.append(WheelEnvironment(python, "", ""))
+        elif python == pythons[0]:
+            continue
         elif place % 2:
             chosen.append(WheelEnvironment(python, OLD_LAB, ""))
         else:

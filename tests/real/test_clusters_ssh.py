@@ -131,7 +131,9 @@ def test_what_is_wrong_with_the_hosts_is_the_reason(
     assert "distributed.SSHCluster" in reason
     assert said in reason, reason
     assert ("(the host's last line: " in reason) == ("remote_python" in arguments)
-    assert not ssh.spawned()
+    wait_until(
+        lambda: not ssh.spawned()
+    )  # a process that has lost its connection ends a moment later
 
 
 def test_named_hosts_cannot_adapt(ssh: SshServer) -> None:

@@ -409,8 +409,8 @@ def test_a_run_that_ends_before_all_items_says_how_to_list_all_that_fail() -> No
     left = run.snapshot()["items_left"]
     assert left > 1
     assert (
-        f"{left:,} items did not finish. run.resume(error_threshold=-1) runs all of them, and lists "
-        "each item that fails." in str(caught.value)
+        f"{left:,} items did not finish. run.resume(error_threshold=-1) runs all of them and lists "
+        "each item that fails, run." in str(caught.value)
     )
     assert run.results(missing=None)[:6] == [0, 1, 2, 3, 4, 5]
 

@@ -45,7 +45,7 @@ def opened() -> Iterator[Browser]:
 
 
 def recorded(home: Path) -> tuple[RunFolder, Recording]:
-    course = Course(mini_batches=240, workers=2, fails=lambda k, _a: k == 31)
+    course = Course(mini_batches=24, workers=2, fails=lambda k, _a: k == 11)
     folder = write_run(home, course)
     write_log(folder, "n0w0", [("STDOUT", 1, "model loaded")])
     state = RunState()

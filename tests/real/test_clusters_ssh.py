@@ -131,9 +131,8 @@ def test_what_is_wrong_with_the_hosts_is_the_reason(
     assert "distributed.SSHCluster" in reason
     assert said in reason, reason
     assert ("(the host's last line: " in reason) == ("remote_python" in arguments)
-    wait_until(
-        lambda: not ssh.spawned()
-    )  # a process that has lost its connection ends a moment later
+    # A process that has lost its connection ends a moment later.
+    wait_until(lambda: not ssh.spawned(), "the end of Dask's processes on the hosts")
 
 
 def test_named_hosts_cannot_adapt(ssh: SshServer) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.post_server import PostServer
 
 
 def value_of(value: Any) -> Any:
@@ -23,14 +23,8 @@ def attributes_of(thing: Any) -> dict[str, Any]:
     return {pair.key: value_of(pair.value) for pair in thing.attributes}
 
 
-class Receiver:
-    """Keeps the spans, and the last value of each series of metrics.
-
-    Parameters
-    ----------
-    hold_s
-        Seconds before it answers.
-    """
+class Receiver(PostServer):
+    """Keeps the spans, and the last value of each series of metrics."""
 
     def __init__(self, hold_s: float = 0.0) -> None:
         self.spans: list[Any] = []
@@ -38,34 +32,16 @@ class Receiver:
         #: by instance, metric and outcome
         self.series: dict[tuple[str, str, str], Any] = {}
         self.requests: Counter[str] = Counter()
-        self._stop = threading.Event()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.requests[self.path] += 1
-                receiver._stop.wait(hold_s)
-                receiver._take(self.path, body)
-                try:
-                    self.send_response(200)
-                    self.end_headers()
-                except OSError:
-                    pass  # the sender has given up
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        super().__init__(hold_s=hold_s)
 
     @property
     def endpoint(self) -> str:
         """The value of ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self.origin
 
-    def _take(self, path: str, body: bytes) -> None:
+    def take(self, path: str, body: bytes) -> None:
+        """Count a request, and keep its spans or metrics."""
+        self.requests[path] += 1
         if path == "/v1/traces":
             for part in ExportTraceServiceRequest.FromString(body).resource_spans:
                 self.resources.append(attributes_of(part.resource))
@@ -87,10 +63,3 @@ class Receiver:
     def named(self, name: str) -> list[Any]:
         """Return the spans of a name."""
         return [span for span in self.spans if span.name == name]
-
-    def close(self) -> None:
-        """Stop it."""
-        self._stop.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

@@ -8,59 +8,30 @@ import email.policy
 import json
 import threading
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
+from tests.post_server import PostServer
 
-class Webhook:
-    """A web server that keeps the bodies posted to it.
 
-    Parameters
-    ----------
-    status
-        Status of its answers.
-    hold_s
-        Seconds before it answers.
-    """
+class Webhook(PostServer):
+    """A web server that keeps the bodies posted to it."""
 
     def __init__(self, status: int = 200, hold_s: float = 0.0) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
-        self._stop = threading.Event()
-        webhook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                webhook.bodies.append(json.loads(body))
-                webhook.paths.append(self.path)
-                webhook._stop.wait(hold_s)
-                try:
-                    self.send_response(status)
-                    self.end_headers()
-                except OSError:
-                    pass  # the sender has given up
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        super().__init__(status, hold_s)
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._server.server_port}/hook"
+        return f"{self.origin}/hook"
 
-    def close(self) -> None:
-        """Stop it."""
-        self._stop.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def take(self, path: str, body: bytes) -> None:
+        """Keep a body."""
+        self.bodies.append(json.loads(body))
+        self.paths.append(path)
 
 
 class MailServer:

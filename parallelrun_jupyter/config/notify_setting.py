@@ -55,7 +55,7 @@ def checked_receivers(value: Any) -> list[str]:
     Raises
     ------
     ConfigError
-        One of them is none, or a URL that contains a secret.
+        One of them is not a receiver, or is a URL that contains a secret.
     """
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -70,7 +70,8 @@ def _checked_receiver(text: str) -> str:
     Raises
     ------
     ConfigError
-        It is none, or a URL that contains a secret: the record is on disk, and so is a notebook.
+        It is not a receiver, or is a URL that contains a secret: the record is on disk, and so is a
+        notebook.
     """
     text = text.strip()
     if not text.startswith(MAIL_PREFIX) and "," in text:

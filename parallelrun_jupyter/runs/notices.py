@@ -104,7 +104,7 @@ def notice_of(record: RunRecord, state: RunState) -> Notice:
     """Return the notice of the end of a run."""
     groups = costliest_first(state.groups.values())
     first = groups[0] if groups and (state.items_failed or state.state != "Completed") else None
-    elapsed_s = state.at_ms / 1000
+    elapsed_s = state.throughput.elapsed_ms(state.at_ms) / 1000  # without pauses, as in the views
     name, reason = visible(record.name), visible(state.reason)
     text = (
         f"{name}: {state.state} after {format_duration(elapsed_s)}, "

@@ -154,6 +154,17 @@ def test_a_notice_tells_counts_and_the_first_failure() -> None:
     }
 
 
+def test_the_pause_before_a_resume_is_no_time_of_the_run() -> None:
+    told = notice(
+        ev.RunStarted(0, 1, 1, "h"),
+        ev.RunFinished(10_000, "Failed", "", "", 0),
+        ev.RunStarted(86_400_000, 1, 1, "h"),
+        ev.RunFinished(86_405_000, "Completed", "", "", 0),
+    )
+    assert told["elapsed_s"] == 15
+    assert "Completed after 15 s" in told["text"]
+
+
 def test_a_note_is_kept_and_a_receiver_without_an_answer_is_a_warning(tmp_path: Path) -> None:
     notice = Notice({"text": "a"}, ["desktop", "env:HOOK", "env:OTHER"])
     notice.told = {"desktop": "", "env:HOOK": "no answer within 10 s"}

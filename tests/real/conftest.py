@@ -28,6 +28,15 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     store.close()
 
 
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Any]:
+    """Return a browser."""
+    from tests.real.jupyter_pages import browser  # playwright is not installed everywhere
+
+    with browser() as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
 def azureml_emulator(
     azurite: Azurite, tmp_path_factory: pytest.TempPathFactory

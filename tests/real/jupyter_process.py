@@ -118,6 +118,13 @@ class Jupyter:
         path = "lab/api/settings/@jupyterlab/apputils-extension:themes"
         self.ask("PUT", path, {"raw": json.dumps({"theme": name})})
 
+    def write_numbers(self) -> None:
+        """Make the 200 small files that the notebooks of the tests run over."""
+        numbers = self.notebooks / "numbers"
+        numbers.mkdir()
+        for number in range(200):
+            (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+
     def write(self, name: str, cells: list[str]) -> None:
         """Make a notebook of these cells."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])

@@ -18,7 +18,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Locator
 
 from tests.real.front_end_checks import cancel_by_keyboard, violations
-from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
+from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium, percent
 
 pytestmark = [
     pytest.mark.skipif(
@@ -64,20 +64,11 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Jupyter]:
     started = Jupyter(tmp_path_factory.mktemp("jupyter"), request.param)
-    numbers = started.notebooks / "numbers"
-    numbers.mkdir()
-    for number in range(200):
-        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    started.write_numbers()
     try:
         yield started
     finally:
         started.stop()
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 Open = Callable[..., NotebookPage]

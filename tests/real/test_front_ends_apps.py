@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from tests.real.front_end_checks import (
     shot,
     violations,
 )
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.test_browser import LOAD, brightness, run_cell
 
 pytestmark = [
@@ -108,12 +108,6 @@ if __name__ == "__main__":
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
     """Playwright keeps threads of its own."""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 def test_a_run_in_marimo(home: Path, tmp_path: Path, opened: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("playwright")
 from tests.real.bare_notebook import BareNotebook, has_managers, make_page
 from tests.real.front_end_checks import assert_moves, cancel_by_keyboard, outside, shot, violations
-from tests.real.jupyter_pages import Jupyter, browser, chromium
+from tests.real.jupyter_pages import Jupyter, chromium
 from tests.real.test_browser import BLOCK, LOAD, run_cell
 
 pytestmark = [
@@ -41,20 +41,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
         "server",
         options=[f"--ServerApp.extra_static_paths={static}"],
     )
-    numbers = started.notebooks / "numbers"
-    numbers.mkdir()
-    for number in range(200):
-        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    started.write_numbers()
     try:
         yield started
     finally:
         started.stop()
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 @pytest.mark.parametrize("manager", ["html", "code"])

@@ -19,7 +19,7 @@ from tests.real.front_end_checks import (
     shot,
     violations,
 )
-from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium
+from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium
 from tests.real.test_browser import BLOCK, LOAD, RUN_MIME, WIDGET_MIME, run_cell
 
 pytestmark = [
@@ -52,20 +52,11 @@ def server(
         f"--LabServerApp.labextensions_path={widgets}",
     ]
     started = Jupyter(folder, request.param, options=without)
-    numbers = started.notebooks / "numbers"
-    numbers.mkdir()
-    for number in range(200):
-        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    started.write_numbers()
     try:
         yield started
     finally:
         started.stop()
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 def test_a_run_without_the_extension(server: Jupyter, opened: Any) -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from parallelrun_jupyter.views.mime_bundle import saved_bundle
 from parallelrun_jupyter.views.recording import Recording, take_recording
 from parallelrun_jupyter.views.report import RecordedRun
 from tests.journals import Course, record, write_log, write_run
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.test_player import served
 from tests.real.view_page import ROOT
 
@@ -36,12 +35,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LABEXTENSION = ROOT / "parallelrun_jupyter" / "labextension"
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 def recorded(home: Path) -> tuple[RunFolder, Recording]:

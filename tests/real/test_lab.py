@@ -19,7 +19,7 @@ from playwright.sync_api import Locator
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium, percent
+from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium, percent
 from tests.real.test_browser import LOAD, run_cell
 from tests.real.view_page import AXE
 
@@ -44,20 +44,11 @@ def nothing_left() -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     started = Jupyter(tmp_path_factory.mktemp("jupyter"), "lab")
-    numbers = started.notebooks / "numbers"
-    numbers.mkdir()
-    for number in range(200):
-        (numbers / f"{number:03d}.txt").write_text(f"number {number}")
+    started.write_numbers()
     try:
         yield started
     finally:
         started.stop()
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 Open = Callable[..., NotebookPage]

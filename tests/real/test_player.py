@@ -6,7 +6,6 @@ import http.server
 import os
 import re
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.errors import OutputError
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.view_page import AXE, has_axe
 
 pytestmark = [
@@ -28,12 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 EVIL = "</script><script>document.title = 'owned'</script>"
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.views.mime_bundle import run_output
 from tests.journals import ITEMS, Course, record, write_log, write_run
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.test_details import VIEW, Comms, Publisher, comms  # noqa: F401 - a fixture
 from tests.real.view_page import ViewPage
 
@@ -47,12 +46,6 @@ REPLAY_S = 20.0
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
     """Playwright keeps threads of its own."""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

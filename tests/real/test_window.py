@@ -19,7 +19,7 @@ from parallelrun_jupyter.runs.journal.files import JournalWriter
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from tests.journals import Course, write_log, write_run
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.view_page import AXE, ROOT, ViewPage
 
 pytestmark = [
@@ -40,12 +40,6 @@ STATES = ("Planning", "Running", "Finalizing", "Completed", "Failed", "Canceled"
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
     """Playwright keeps threads of its own."""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ pytest.importorskip("playwright")
 from parallelrun_jupyter.runs.journal.call_events import CallsHeld
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from tests.call_journals import CallCourse, write_run
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import chromium
 from tests.real.view_page import ViewPage, has_axe
 
 pytestmark = [
@@ -30,12 +29,6 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
     """Playwright keeps threads of its own."""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -146,7 +146,7 @@ def _mail(addresses: str, notice: Mapping[str, Any], environ: Mapping[str, str])
     port = int(port_text or _SMTP_PORT)
     user = environ.get(f"{_SMTP}USER", "")
     message = EmailMessage()
-    # A header has no line breaks, in Unicode neither.
+    # A header must have no line breaks, those of Unicode included.
     message["Subject"] = " ".join(f"{notice['name']}: {notice['state']}".split())
     message["From"] = environ.get(f"{_SMTP}FROM") or user or addresses.split(",", maxsplit=1)[0]
     message["To"] = addresses.replace(",", ", ")

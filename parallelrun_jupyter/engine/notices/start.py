@@ -32,7 +32,7 @@ def tell_of_end(folder: RunFolder, record: RunRecord, state: RunState) -> bool:
     Returns
     -------
     bool
-        Whether a process has been started: nobody else tells them now.
+        Whether a process has been started; False if another one tells them now.
     """
     if not is_untold(folder, record, state):
         return False

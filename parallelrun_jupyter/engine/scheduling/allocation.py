@@ -156,7 +156,8 @@ class Pending:
     """Pending mini-batches, for any node: retries first, then those not assigned yet.
 
     After a resume, the failures of earlier drivers come last, the least tried ones first: if one fails
-    again, and ends the run by its limits, the next resume begins with others. The driver receives the rows, so nodes upload nothing.
+    again, and ends the run by its limits, the next resume begins with others. The driver receives the
+    rows, so nodes upload nothing.
 
     Parameters
     ----------

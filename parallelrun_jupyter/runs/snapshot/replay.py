@@ -24,7 +24,7 @@ _ATTEMPT_ENDS = (AttemptSucceeded, ItemsSucceeded, AttemptFailed, ItemsFailed)
 _TURNS = (RunStarted, PlanFinished, StateEntered, RunFinished)
 _MOST_TURNS = 60
 _MOST_STEPS = 2000
-"""A run has far fewer, unless a clock was set back while it ran."""
+"""A run has far fewer, unless a clock jumped while it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Replay:
     _steps: int = 0
 
     def moments(self, events: Iterable[Event]) -> Iterator[Moment]:
-        """Yield the moments in order: one for each step, and the turns of the run, at most 60."""
+        """Yield the moments in order: one for each step, and at most 60 turns of the run."""
         state = self.state
         due_ms = self._due_ms()
         for event in events:

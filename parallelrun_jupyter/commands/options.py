@@ -92,8 +92,8 @@ class OptionParser(argparse.ArgumentParser):
         hint = nearest_hint(option, flags)
         if not option.startswith("-") and "--input" in flags:
             hint = f" Inputs are given as --input {option}."
-        kind = "option" if option.startswith("-") else "word"
-        raise ConfigError(f"unknown {kind} {option} of {name}.{hint} {helper} shows the options.")
+        kind = "unknown option" if option.startswith("-") else "unexpected argument"
+        raise ConfigError(f"{kind} {option} of {name}.{hint} {helper} shows the options.")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the options; a flag with an optional value must not take the next word for it."""

@@ -1,4 +1,4 @@
-"""A web server on loopback that receives what is posted to it."""
+"""A web server on loopback that receives posted requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class PostServer:
-    """Takes what is posted, and answers each request with the same status.
+    """Takes posted requests, and answers each with the same status.
 
     Parameters
     ----------

@@ -597,6 +597,7 @@ def test_attached_runs_have_the_results() -> None:
     other = Run.attach(run.run_id)
     assert other.results() == [0, 1, 2]
     assert list(other.stream()) == [(0, 0), (1, 1), (2, 2)]
+    assert end_of(run) == "Completed"  # the results are there before the output file
     run.folder.final_file(run.folder.read_record()).write_bytes(b"damaged")
     with pytest.raises(OutputError, match="does not have the results that the run wrote"):
         other.results()

@@ -10,14 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 
 from parallelrun_jupyter import Run
 from tests.real.dask_processes import wait_until
+
+AService = TypeVar("AService", bound="Service")
 
 GATED = """
 import os, time
@@ -99,6 +103,10 @@ class Service:
             )  # fmt: skip
         return log
 
+    def start(self) -> None:
+        """Start the daemons, or skip the test if they are not installed."""
+        raise NotImplementedError
+
     def close(self) -> None:
         for process in reversed(self._daemons.values()):
             children = _descendants(process)
@@ -114,6 +122,16 @@ class Service:
                 except psutil.Error:
                     continue
         self._daemons.clear()
+
+
+@contextmanager
+def started(service: AService) -> Iterator[AService]:
+    """Start a service, and close it at the end, also if it has started only in part."""
+    try:
+        service.start()
+        yield service
+    finally:
+        service.close()
 
 
 def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from tests.real.jupyter_process import TOKEN, Jupyter
@@ -26,6 +28,18 @@ CHROMIUM_FLAGS = [
 def chromium() -> str | None:
     """Return the browser of the system, if one is installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+IN_CHROMIUM = [
+    pytest.mark.skipif(
+        chromium() is None and "CI" not in os.environ,
+        reason="there is no Chromium: apt-get install chromium",
+    ),
+    # Playwright's own event loop leaves these to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""The marks of tests in a browser: they need Chromium, and fail without it in CI."""
 
 
 @contextlib.contextmanager

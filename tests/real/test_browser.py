@@ -18,17 +18,9 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Locator
 
 from tests.real.front_end_checks import cancel_by_keyboard, violations
-from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium, percent
+from tests.real.jupyter_pages import IN_CHROMIUM, Jupyter, NotebookPage, percent
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    # Playwright's own event loop leaves these to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 RUN_MIME = "application/vnd.parallelrun.run+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"

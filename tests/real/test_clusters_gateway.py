@@ -17,7 +17,7 @@ from parallelrun_jupyter import DaskCompute, Run
 from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, NodeJoined, NodeLost
 from tests.conftest import SCRIPTS
-from tests.real.cluster_services import GATED, GatewayServer, kill_one, nodes_of
+from tests.real.cluster_services import GATED, GatewayServer, kill_one, nodes_of, started
 from tests.real.conftest import end_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_for
@@ -25,12 +25,8 @@ from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_f
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayServer]:
-    found = GatewayServer(tmp_path_factory.mktemp("gateway"))
-    try:
-        found.start()
+    with started(GatewayServer(tmp_path_factory.mktemp("gateway"))) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture

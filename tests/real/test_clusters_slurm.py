@@ -18,7 +18,7 @@ from parallelrun_jupyter.runs.journal.events import (
     NodeLost,
     WarningRaised,
 )
-from tests.real.cluster_services import GATED, Slurm, nodes_of
+from tests.real.cluster_services import GATED, Slurm, nodes_of, started
 from tests.real.conftest import end_of, rows_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, NAMES, assert_all_once, of_kind, start, wait_for
@@ -26,12 +26,8 @@ from tests.real.test_dask import LONG_S, NAMES, assert_all_once, of_kind, start,
 
 @pytest.fixture(scope="module")
 def slurm_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    found = Slurm(tmp_path_factory.mktemp("slurm"))
-    try:
-        found.start()
+    with started(Slurm(tmp_path_factory.mktemp("slurm"))) as found:
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture

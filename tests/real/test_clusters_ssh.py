@@ -13,7 +13,7 @@ import pytest
 from parallelrun_jupyter import DaskCompute, ParallelRunConfig, submit
 from parallelrun_jupyter.errors import ConfigError
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, NodeJoined, NodeLost
-from tests.real.cluster_services import GATED, SshServer, free_ports, kill_one, nodes_of
+from tests.real.cluster_services import GATED, SshServer, free_ports, kill_one, nodes_of, started
 from tests.real.conftest import end_of
 from tests.real.dask_processes import wait_until
 from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_for
@@ -21,12 +21,8 @@ from tests.real.test_dask import LONG_S, assert_all_once, of_kind, start, wait_f
 
 @pytest.fixture(scope="module")
 def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    found = SshServer(tmp_path_factory.mktemp("ssh"))
-    try:
-        found.start()
+    with started(SshServer(tmp_path_factory.mktemp("ssh"))) as found:
         yield found
-    finally:
-        found.close()
 
 
 def hosts_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,17 +28,10 @@ from tests.real.front_end_checks import (
     shot,
     violations,
 )
-from tests.real.jupyter_pages import chromium
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.test_browser import LOAD, brightness, run_cell
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 MARIMO = """\
 import marimo

@@ -11,20 +11,15 @@ import pytest
 pytest.importorskip("playwright")
 from tests.real.bare_notebook import BareNotebook, has_managers, make_page
 from tests.real.front_end_checks import assert_moves, cancel_by_keyboard, outside, shot, violations
-from tests.real.jupyter_pages import Jupyter, chromium
+from tests.real.jupyter_pages import IN_CHROMIUM, Jupyter
 from tests.real.test_browser import BLOCK, LOAD, run_cell
 
 pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
+    *IN_CHROMIUM,
     pytest.mark.skipif(
         not has_managers() and "CI" not in os.environ,
         reason="the widget managers are not installed: npm ci in tests/front_ends, or make test",
     ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 

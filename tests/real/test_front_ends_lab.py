@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,17 +18,10 @@ from tests.real.front_end_checks import (
     shot,
     violations,
 )
-from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium
+from tests.real.jupyter_pages import IN_CHROMIUM, Jupyter, NotebookPage
 from tests.real.test_browser import BLOCK, LOAD, RUN_MIME, WIDGET_MIME, run_cell
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 LABEXTENSIONS = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
 

@@ -22,18 +22,11 @@ from parallelrun_jupyter.views.mime_bundle import saved_bundle
 from parallelrun_jupyter.views.recording import Recording, take_recording
 from parallelrun_jupyter.views.report import RecordedRun
 from tests.journals import Course, record, write_log, write_run
-from tests.real.jupyter_pages import chromium
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.test_player import served
 from tests.real.view_page import ROOT
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 LABEXTENSION = ROOT / "parallelrun_jupyter" / "labextension"
 
 

@@ -19,18 +19,11 @@ from playwright.sync_api import Locator
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded
 from parallelrun_jupyter.runs.journal.files import JournalReader
 from parallelrun_jupyter.runs.run_folder import RunFolder
-from tests.real.jupyter_pages import Jupyter, NotebookPage, chromium, percent
+from tests.real.jupyter_pages import IN_CHROMIUM, Jupyter, NotebookPage, percent
 from tests.real.test_browser import LOAD, run_cell
 from tests.real.view_page import AXE
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 SETTINGS = "lab/api/settings/parallelrun-jupyter:panel"
 _RUN_AGAIN = re.compile(r"Run (this item|these \d items) again")

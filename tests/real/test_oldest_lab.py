@@ -11,17 +11,10 @@ import pytest
 pytest.importorskip("playwright")
 from parallelrun_jupyter.version import __version__
 from tests import wheel_environments
-from tests.real.jupyter_pages import Jupyter, NotebookPage, browser, chromium
+from tests.real.jupyter_pages import IN_CHROMIUM, Jupyter, NotebookPage, browser
 from tests.real.test_browser import run_cell
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 OLDEST = wheel_environments.ENVIRONMENTS[0]
 VERSIONS = """

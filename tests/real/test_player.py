@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import os
 import re
 import threading
 from functools import partial
@@ -13,36 +12,19 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from parallelrun_jupyter import ParallelRunConfig, Run, submit
+from parallelrun_jupyter import Run
 from parallelrun_jupyter.errors import OutputError
-from tests.real.jupyter_pages import chromium
+from tests.real.hostile_run import hostile_run
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.view_page import AXE, has_axe
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-EVIL = "</script><script>document.title = 'owned'</script>"
+pytestmark = IN_CHROMIUM
 
 
 @pytest.fixture
 def run(numbers: Path, tmp_path: Path) -> Run:
     """Return a run of about three seconds, in which mini-batch 13 fails."""
-    script = tmp_path / "slow.py"
-    script.write_text(
-        f"import time\ndef run(mini_batch):\n    time.sleep(0.1)\n    print('read', mini_batch[0], {EVIL!r})\n"
-        f"    assert '013' not in mini_batch[0], {EVIL!r}\n    return mini_batch\n"
-    )
-    config = ParallelRunConfig(
-        entry_script=str(script), mini_batch_size=1, process_count_per_node=2, error_threshold=9
-    )
-    submitted = submit(config, inputs=str(numbers / "*.txt"), name=EVIL)
-    submitted.wait_for_completion(show_output=False)
-    return submitted
+    return hostile_run(numbers, tmp_path, sleep_s=0.1)
 
 
 def page_of(opened: Browser, requests: list[str], **options: Any) -> Page:

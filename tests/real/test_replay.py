@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,18 +24,11 @@ from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.views.mime_bundle import run_output
 from tests.journals import ITEMS, Course, record, write_log, write_run
-from tests.real.jupyter_pages import chromium
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.test_details import VIEW, Comms, Publisher, comms  # noqa: F401 - a fixture
 from tests.real.view_page import ViewPage
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 MILLION = 1_000_000
 WORKERS = 16

@@ -16,23 +16,12 @@ from parallelrun_jupyter.commands.cli import main
 from parallelrun_jupyter.errors import OutputError
 from parallelrun_jupyter.notebook.live import watch_json
 from parallelrun_jupyter.runs.snapshot.follower import Follower
-
-EVIL = "</script><script>document.title = 'owned'</script>"
+from tests.real.hostile_run import hostile_run
 
 
 @pytest.fixture
 def failing(numbers: Path, tmp_path: Path) -> Run:
-    script = tmp_path / "evil.py"
-    script.write_text(
-        f"def run(mini_batch):\n    print('read', mini_batch[0], {EVIL!r})\n"
-        f"    assert '013' not in mini_batch[0], {EVIL!r}\n    return mini_batch\n"
-    )
-    config = ParallelRunConfig(
-        entry_script=str(script), mini_batch_size=1, process_count_per_node=2, error_threshold=9
-    )
-    run = submit(config, inputs=str(numbers / "*.txt"), name=EVIL)
-    run.wait_for_completion(show_output=False)
-    return run
+    return hostile_run(numbers, tmp_path)
 
 
 def test_a_report_holds_the_run_and_asks_nobody(failing: Run, tmp_path: Path) -> None:

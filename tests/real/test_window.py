@@ -19,17 +19,10 @@ from parallelrun_jupyter.runs.journal.files import JournalWriter
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from tests.journals import Course, write_log, write_run
-from tests.real.jupyter_pages import chromium
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.view_page import AXE, ROOT, ViewPage
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 EVIL = (
     "<img src=x onerror=alert(1)><script>alert(2)</script>\x1b]0;owned\x07\x1b[31mred\x1b[0m\x9b2J"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,10 @@ pytest.importorskip("playwright")
 from parallelrun_jupyter.runs.journal.call_events import CallsHeld
 from parallelrun_jupyter.runs.snapshot import snapshot as snapshots
 from tests.call_journals import CallCourse, write_run
-from tests.real.jupyter_pages import chromium
+from tests.real.jupyter_pages import IN_CHROMIUM
 from tests.real.view_page import ViewPage, has_axe
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 
 @pytest.fixture(autouse=True)

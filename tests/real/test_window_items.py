@@ -22,17 +22,10 @@ from parallelrun_jupyter.runs.snapshot.follower import Follower
 from parallelrun_jupyter.views.report import write_report
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from tests.journals import record
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import IN_CHROMIUM, browser
 from tests.real.view_page import AXE, ViewPage
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 EVIL = "<img src=x onerror=alert(1)>"
 PICTURE, COLOR, VALUE = (

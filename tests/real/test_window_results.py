@@ -16,17 +16,10 @@ from PIL import Image
 
 from parallelrun_jupyter import ParallelRunConfig, Run, submit
 from parallelrun_jupyter.notebook.run_details import RunDetails
-from tests.real.jupyter_pages import browser, chromium
+from tests.real.jupyter_pages import IN_CHROMIUM, browser
 from tests.real.view_page import AXE, ViewPage
 
-pytestmark = [
-    pytest.mark.skipif(
-        chromium() is None and "CI" not in os.environ,
-        reason="there is no Chromium: apt-get install chromium",
-    ),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = IN_CHROMIUM
 
 EVIL = "<img src=x onerror=alert(1)>"
 SCRIPT = f"""\

@@ -52,6 +52,7 @@ class AzureMLService:
 
     def __init__(self, folder: Path, azurite_port: int) -> None:
         self.folder = folder
+        self._ledger_start = 0
         self.azurite_port = azurite_port
         self.state = State(folder)
         self.blobs = Blobs(azurite_port)
@@ -154,7 +155,8 @@ class AzureMLService:
         self._ask("PUT", f"{self.url}/_control/faults", [asdict(fault) for fault in faults])
 
     def reset(self) -> None:
-        """Remove all faults and the script."""
+        """Remove all faults and the script, and begin a new ledger."""
+        self._ledger_start = len(self._ledger_lines())
         self.state.remove("script", "script")
         self.set_faults()
 
@@ -180,9 +182,12 @@ class AzureMLService:
     # Its answers and its state
 
     def requests(self) -> list[Value]:
-        """Return the ledger: ``at``, ``method``, ``host``, ``path`` and ``status`` of each request."""
-        lines = (self.folder / "requests.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        """Return ``at``, ``method``, ``host``, ``path`` and ``status`` of each request since `reset`."""
+        return [json.loads(line) for line in self._ledger_lines()[self._ledger_start :]]
+
+    def _ledger_lines(self) -> list[str]:
+        ledger = self.folder / "requests.jsonl"
+        return ledger.read_text().splitlines() if ledger.exists() else []
 
     def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
         """Return the bytes at an address of the service.

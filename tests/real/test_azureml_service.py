@@ -138,6 +138,10 @@ def processed(overview: str) -> list[tuple[int, int]]:
 def test_a_job_runs_and_its_rows_are_those_of_a_local_run(
     cell: Callable[..., Cell], azureml_service: AzureMLService, work: Path
 ) -> None:
+    # The client uploads a folder only if the service has none with the same content.
+    number = time.time_ns()
+    (work / "numbers" / "059.txt").write_text(str(number))
+    (work / "code" / "score.py").write_text(f"{SCRIPT}# {number}\n")
     done = cell("""
 job = send()
 ml.jobs.stream(job.name)

@@ -30,11 +30,15 @@ class BatchSpec:
         divide by size.
     rows
         Rows per mini-batch of a table; 0 to divide by ``size``.
+    assumes_types
+        Whether the column types of a table may be guessed from its first rows, so that the first
+        mini-batch can run at once. Workers then confirm them.
     """
 
     size: int
     keys: tuple[str, ...] = ()
     rows: int = 0
+    assumes_types: bool = False
 
 
 def group_items(folders: Iterable[list[T]], size: int) -> Iterator[list[T]]:

@@ -14,6 +14,7 @@ from .failures import (
     BadInput,
     BadResult,
     FaultOfAll,
+    TypesDiffer,
     describe,
     line_of,
     short_result,
@@ -294,6 +295,8 @@ class AttemptRunner:
         micros = int((time.monotonic() - attempt.began) * 1e6)
         if isinstance(error, FaultOfAll):
             failure = error.failure
+        elif isinstance(error, TypesDiffer):  # nothing is wrong: it runs again, with other types
+            failure = describe(error, self.roots, "run")
         else:
             suspect = self._suspect_of(error, attempt.line)
             failure = dict(self.describe(error, "run"), **suspect)

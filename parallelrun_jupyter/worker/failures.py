@@ -28,6 +28,9 @@ _LIBRARIES = (
 """Folders of an interpreter and its packages, even inside a folder of the user."""
 
 SHORT_RESULT = "ShortResult"
+TYPES_DIFFER = "types_differ"
+"""The kind of a failure after which the driver decides the types, and runs the mini-batch again."""
+
 MESSAGE_CHARS = 2000
 TRACEBACK_CHARS = 16000
 _PIECE_CHARS = 6000
@@ -49,6 +52,10 @@ class BadResult(Exception):
 
 class BadInput(Exception):
     """A mini-batch cannot be loaded: its file is missing, was changed or cannot be parsed."""
+
+
+class TypesDiffer(BadInput):
+    """The rows of a mini-batch may not have the column types that planning assumed."""
 
 
 class ItemFailed(Exception):
@@ -144,6 +151,8 @@ def kind_of(error: BaseException) -> str:
         return OUT_OF_MEMORY
     if isinstance(error, Timeout):
         return "timeout"
+    if isinstance(error, TypesDiffer):
+        return TYPES_DIFFER
     return "bad_input" if isinstance(error, BadInput) else "exception"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -372,6 +373,8 @@ class TabularDataset:
 
         While the column types are not decided yet, `STILL_READING` is yielded with the rows read.
         """
+        if batches.assumes_types and (self.storage is not None or self.key_format is not None):
+            batches = replace(batches, assumes_types=False)  # remote files are read only once
         lines = self._plan(number, BatchSpec(_WHOLE_FILES) if batches.keys else batches)
         if self.key_format or self.layout.spec():
             lines = arrange(lines, self.layout, self.key_format, batches.keys)

@@ -15,9 +15,6 @@ from typing import Any
 from ...errors import InputError
 from ...formatting import nearest_hint
 
-FLOAT_HOLDS = 1 << 53
-"""A ``float64`` represents every whole number up to this."""
-
 _NAMES = (
     "str", "int64", "float64", "bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64",
     "float32", "Int64", "Int32", "UInt64", "Float64", "boolean", "datetime", "datetime64[us]",

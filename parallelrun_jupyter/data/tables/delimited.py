@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from ...errors import InputError
@@ -17,6 +18,7 @@ from ...worker.tables.delimited import csv_dialect
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
 from .column_types import Inference, fixed_types_of
+from .first_look import HEAD_BYTES, FirstLook, first_look
 from .row_ranges import Range, RowScan
 from .table_files import (
     InputWarning,
@@ -47,6 +49,10 @@ _HEADER_ALIASES = {
     "false": "no_header",
     "none": "no_header",
 }
+
+
+_LOOKED_AT = 4
+"""The number of files whose first rows suggest the types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +174,20 @@ class DelimitedPass:
         self.fixed_types = fixed_types
         self.rules = rules
         self.inferences = {name: Inference() for name in columns if name not in fixed_types}
+        #: the guessed types, if all rows are found without inferring their types
+        self.look: FirstLook | None = None
         self._has_warned = False
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the types are known before the pass, because they are given or guessed."""
+        return not self.inferences or self.look is not None
+
     def types(self) -> list[str]:
-        """Return the decided type of every column."""
+        """Return the type of every column."""
+        if self.look is not None:
+            types = {**self.look.types, **self.fixed_types}
+            return [types[name] for name in self.columns]
         is_text = self.rules.empty_is_text
         return [
             self.fixed_types.get(name) or self.inferences[name].decide(empty_is_text=is_text)
@@ -180,12 +196,12 @@ class DelimitedPass:
 
     def ranges(self, file: OpenTable, cut: BatchSpec) -> Iterator[Range]:
         """Yield the ranges of a file, while other threads infer its types."""
-        for name in self.inferences.keys() - set(file.names):
-            self.inferences[name].add("empty", has_gap=True)
-        if not self.inferences:
+        if self.is_decided:
             file.scan.watch(lambda data: self._check_escapes(file, data))
             yield from file.scan.ranges(cut, file.start)
             return
+        for name in self.inferences.keys() - set(file.names):
+            self.inferences[name].add("empty", has_gap=True)
         with ThreadPoolExecutor(usable_cores(), thread_name_prefix="types") as threads:
             pending: list[Future[dict[str, Inference]]] = []
 
@@ -253,6 +269,12 @@ class DelimitedPass:
             table["text_missing"] = [""]
         if self.dialect.header == "all_files_different_headers" and file.names != self.columns:
             table["names"] = file.names
+        if self.look is not None:
+            table["assumed"] = {
+                "is_exact": self.rules.is_exact,
+                "given": sorted(self.fixed_types),
+                "empty": list(self.look.empty),
+            }
         return table
 
     def check_header(self, file: OpenTable, first: str) -> None:
@@ -305,8 +327,8 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
     """Yield the mini-batches of delimited text.
 
-    If all types are given, each mini-batch is yielded as soon as its rows are found; otherwise
-    after the pass over all rows, which decides the types.
+    If all types are given, or can be guessed from the first rows, each mini-batch is yielded as soon
+    as its rows are found; otherwise after the pass over all rows, which decides the types.
 
     Raises
     ------
@@ -317,13 +339,15 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     columns, first = _columns(sources, dialect)
     fixed_types = fixed_types_of(options, columns)
     pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
-    given_types = [] if pass_.inferences else pass_.types()
+    if cut.assumes_types and pass_.inferences:
+        pass_.look = _first_look(sources, pass_, first)
+    known_types = pass_.types() if pass_.is_decided else []
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:
             file = _open_checked(source, pass_, first)
-            if file is not None and not pass_.inferences:
-                yield from _batches(file, pass_.ranges(file, cut), pass_, given_types)
+            if file is not None and pass_.is_decided:
+                yield from _batches(file, pass_.ranges(file, cut), pass_, known_types)
             elif file is not None:
                 held.append((file, ranges := []))
                 for range_ in pass_.ranges(file, cut):
@@ -334,14 +358,36 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
         except (OSError, EOFError, ValueError) as error:
             failed = unreadable(source, error)
             held.append(failed)
-            yield 1 if pass_.inferences else failed
-    if pass_.inferences:
+            yield failed if pass_.is_decided else 1
+    if not pass_.is_decided:
         types = pass_.types()
         for batches in held:
             if isinstance(batches, PlannedBatch):
                 yield batches
             else:
                 yield from _batches(*batches, pass_, types)
+
+
+def _first_look(sources: Sources, pass_: DelimitedPass, first: str) -> FirstLook | None:
+    """Return the types that the first rows of some files suggest; None to infer them from all rows."""
+    if pass_.dialect.header == "all_files_different_headers":
+        return None
+    heads: list[bytes] = []
+    encoding = ""
+    for source in islice(sources(), _LOOKED_AT):
+        try:
+            file = _open_checked(source, pass_, first)
+            if file is None:
+                continue
+            head = file.text.head(file.start, HEAD_BYTES)
+        except (OSError, EOFError, ValueError):  # InputError is one
+            return None
+        if head is None:
+            return None
+        heads.append(head)
+        encoding = file.text.content_encoding
+    reading = Reading(pass_.dialect.marks, encoding, pass_.rules)
+    return first_look(heads, pass_.columns, pass_.inferences, reading) if heads else None
 
 
 def _open_checked(source: TableFile, pass_: DelimitedPass, first: str) -> OpenTable | None:

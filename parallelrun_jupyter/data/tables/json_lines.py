@@ -8,9 +8,10 @@ from typing import Any
 
 from ...errors import InputError
 from ...worker.tables.json_lines import parse_lines
+from ...worker.tables.number_forms import FLOAT_HOLDS
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import FLOAT_HOLDS, fixed_types_of
+from .column_types import fixed_types_of
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file

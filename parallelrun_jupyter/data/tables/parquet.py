@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, MissingExtraError
+from ...worker.tables.number_forms import FLOAT_HOLDS
 from ..batching import BatchSpec
 from ..partitions.path_format import key_columns
-from .column_types import FLOAT_HOLDS
 from .row_ranges import Range
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 

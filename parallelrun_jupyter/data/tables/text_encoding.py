@@ -148,6 +148,23 @@ class TextFile:
                     return
                 chunk = following
 
+    def head(self, start: int, size: int) -> bytes | None:
+        """Return the content from an offset of the file on, with a line end at the end of the file.
+
+        None if the file can only be read from its start, or its blocks are transcoded.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        if self.is_whole or not self.is_transparent:
+            return None
+        with io.FileIO(self.path) as file:
+            file.seek(start)
+            data = file.read(size)
+        return data + b"\n" if len(data) < size else data
+
     def check_text(self, text: bytes, end: int) -> None:
         """Check that a part of the content is valid in the encoding, and has no zero byte.
 

@@ -10,29 +10,24 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...worker.tables.delimited import MISSING, csv_options, with_empty
-from ...worker.tables.row_splitter import (
-    Marks,
-    is_unquoted,
-    quote_edges,
-    with_line_feeds,
-    without_escapes,
+from ...worker.tables.number_forms import (
+    FLOAT_HOLDS,
+    columns_at,
+    has_long_number,
+    with_leading_zeros,
 )
-from .column_types import FLOAT_HOLDS, Inference
+from ...worker.tables.row_splitter import Marks, with_line_feeds, without_escapes
+from .column_types import Inference
 
 _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
 """pandas' message about a quote that is never closed; rows count from 0."""
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
 _NUMBERS = ("int64", "uint64", "float64")
-_LARGE_DIGITS = 16
-"""The number of digits of 2^53: a larger whole number has at least as many."""
-
-_ZERO, _TEN = ord("0"), 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ def _add_certain(
     doubtful = set()
     worded = _all_missing_with_words(frame, text, reading)
     numbers = [k for k in inferences if frame[k].dtype.name in _NUMBERS]
-    padded = _with_leading_zeros(text, reading.marks) if numbers else frozenset()
+    padded = with_leading_zeros(text, reading.marks) if numbers else frozenset()
     for position, inference in inferences.items():
         column = frame[position]
         if position not in numbers:
@@ -157,7 +152,7 @@ def _add_certain(
         elif position in padded:
             doubtful.add(position)
         elif not _add_numbers(inference, column):
-            if _has_long_number(text):
+            if has_long_number(text):
                 doubtful.add(position)
             else:
                 inference.add("float64", has_gap=bool(column.isna().any()), has_fraction=True)
@@ -286,59 +281,4 @@ def _all_missing_with_words(frame: Any, text: bytes, reading: Reading) -> frozen
     words = b"|".join(re.escape(word.encode("ascii")) for word in MISSING if word)
     field = re.compile(rb"(?<![^%s])(?:%s)(?![^%s])" % (ends, words, ends))
     offsets = [match.start() for match in field.finditer(plain)]
-    return frozenset(_columns_at(plain, offsets, marks) if offsets else ()).intersection(empty)
-
-
-def _with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
-    """Return the columns in which a field may begin with a zero and another digit.
-
-    It may return extra columns, since it ignores quotes.
-    """
-    import numpy as np
-
-    plain = without_escapes(text, marks)
-    array = np.frombuffer(plain, np.uint8)
-    zeros = np.flatnonzero(array[:-1] == _ZERO)
-    # Unsigned differences: bytes below "0" wrap around to large values, and so are not digits.
-    zeros = zeros[(array[zeros + 1] - _ZERO) < _TEN]
-    zeros = zeros[((array[zeros - 1] - _ZERO) >= _TEN) | (zeros == 0)]
-    is_end = np.zeros(256, bool)
-    is_end[list(f"{marks.separator}{marks.quote}\n\r \t".encode("ascii"))] = True
-    is_sign = np.zeros(256, bool)
-    is_sign[list(b"+-")] = True
-    before = zeros - 1
-    before -= is_sign[array[before]]
-    zeros = zeros[is_end[array[before]] | (before < 0)]
-    return frozenset(_columns_at(plain, zeros, marks) if len(zeros) else ())
-
-
-def _columns_at(plain: bytes, offsets: Any, marks: Marks) -> Sequence[int]:
-    """Return the numbers of the columns at offsets of a text without escapes, in line feeds."""
-    import numpy as np
-
-    array = np.frombuffer(plain, np.uint8)
-    ends = np.flatnonzero((array == ord(marks.separator)) | (array == ord("\n")))
-    if marks.quote and marks.quote.encode("ascii") in plain:
-        ends = ends[is_unquoted(quote_edges(plain, marks), ends)]
-    if not len(ends):
-        return [0]
-    # After each end begins column 0 of the next line, or the next column of the same line.
-    order = np.searchsorted(ends, offsets)
-    lines = np.flatnonzero(array[ends] == ord("\n")) + 1
-    starts = np.concatenate([np.zeros(1, np.int64), lines])
-    columns = order - starts[np.searchsorted(starts, order, side="right") - 1]
-    numbers: list[int] = np.flatnonzero(np.bincount(columns)).tolist()
-    return numbers
-
-
-def _has_long_number(text: bytes) -> bool:
-    """Return whether a text contains digits that may be a whole number above 2^53."""
-    import numpy as np
-
-    array = np.frombuffer(b"," + text + b",", np.uint8)
-    others = np.flatnonzero((array - _ZERO) >= _TEN)
-    before = np.flatnonzero(np.diff(others) > _LARGE_DIGITS)
-    is_number = array[others[before]] != ord(".")
-    for mark in b".eE":
-        is_number &= array[others[before + 1]] != mark
-    return bool(is_number.any())
+    return frozenset(columns_at(plain, offsets, marks) if offsets else ()).intersection(empty)

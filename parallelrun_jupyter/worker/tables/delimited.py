@@ -25,6 +25,8 @@ MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
 WIDE = 256
 """From this number of columns on, the columns of each type are read separately."""
 
+_INFERRED = {"int64": ("int64",), "bool": ("bool",), "float64": ("float64", "int64")}
+
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*$")
 
 MISTAKEN = set()  # type: set[str]
@@ -84,7 +86,7 @@ def read_delimited(pd: Any, path: str, range_: list[int], table: dict[str, Any])
 
 def row_bounds(data: bytes, table: dict[str, Any]) -> list[tuple[int, int]]:
     """Return the start and the end of each row of a text; text after an open quote is a row."""
-    ends, is_row, unclosed = split_rows(data, _marks_of(table), is_last=True)
+    ends, is_row, unclosed = split_rows(data, marks_of(table), is_last=True)
     bounds = zip([0, *ends.tolist()], ends.tolist(), is_row.tolist())
     rows = [(start, end) for start, end, is_kept in bounds if is_kept]
     if unclosed >= 0:
@@ -92,7 +94,20 @@ def row_bounds(data: bytes, table: dict[str, Any]) -> list[tuple[int, int]]:
     return rows
 
 
-def _marks_of(table: dict[str, Any]) -> Marks:
+def inferred_types(table: dict[str, Any]) -> dict[int, tuple[str, ...]]:
+    """Return the types that pandas may infer for columns whose type is assumed; the first is the column's.
+
+    They are not given to pandas, which reads "1.0" as a given ``int64``, and "0" as a given ``bool``.
+    """
+    if "assumed" not in table:
+        return {}
+    given = set(table["assumed"]["given"])
+    pairs = enumerate(zip(table["columns"], table["types"]))
+    return {k: _INFERRED[t] for k, (name, t) in pairs if t in _INFERRED and name not in given}
+
+
+def marks_of(table: dict[str, Any]) -> Marks:
+    """Return the characters with a meaning in the text of a table."""
     return Marks(table["separator"], table["quote"], table.get("escape", ""))
 
 
@@ -133,10 +148,12 @@ class _DelimitedRange:
     def __init__(self, pd: Any, text: TextRange, table: dict[str, Any]) -> None:
         self._pd = pd
         self._text = text
-        self._marks = _marks_of(table)
+        self._marks = marks_of(table)
         self._names = table.get("names") or table["columns"]
         types = dict(zip(table["columns"], table["types"]))
         self._types = [types[name] for name in self._names]
+        #: the types that pandas may infer for columns whose type is assumed, by position
+        self._inferred = inferred_types(table)
         missing = table.get("missing", MISSING)
         self._missing_of_text = table.get("text_missing", missing)
         if table.get("empty_is_text"):
@@ -219,14 +236,22 @@ class _DelimitedRange:
             return frame
 
     def _read_with_current_lists(self) -> Any:
+        frame = self._read_wide() if len(self._names) >= WIDE else self._read_narrow()
+        for position, allowed in self._inferred.items():
+            column = frame[position]
+            if column.dtype.name not in allowed:
+                raise ValueError("%r was inferred as %s" % (self._names[position], column.dtype))
+            if column.dtype.name != allowed[0]:
+                frame[position] = column.astype(allowed[0])
+        return frame
+
+    def _read_narrow(self) -> Any:
         """Return the rows, with text inferred by pandas 3 if that gives the same result.
 
         pandas 3 infers text in two thirds of the time that it needs with a given type. If it infers
         another type in a range, the range is read again with all types.
         """
-        if len(self._names) >= WIDE:
-            return self._read_wide()
-        types = {k: parsed_as(t) for k, t in enumerate(self._types)}
+        types = {k: parsed_as(t) for k, t in enumerate(self._types) if k not in self._inferred}
         # The extra columns are almost always empty; numbers are the fastest type for that.
         types.update(dict.fromkeys(self._extra, "float64"))
         inferred = []
@@ -266,7 +291,7 @@ class _DelimitedRange:
         groups = {}  # type: dict[str, list[int]]
         for k in range(self._extra.stop):
             parsed = "float64" if k in self._extra else parsed_as(self._types[k])
-            groups.setdefault(parsed, []).append(k)
+            groups.setdefault("" if k in self._inferred else parsed, []).append(k)
         if len(groups) == 1:
             return self._read(next(iter(groups)))
         columns = [k for group in groups.values() for k in group]
@@ -290,7 +315,7 @@ class _DelimitedRange:
             data = b"\n" + data  # the parser would drop these characters as a byte order mark
         options = csv_options(self._marks, self._text.encoding, self._extra.stop, self._missing())
         options.update(self._precision)
-        return self._pd.read_csv(io.BytesIO(data), dtype=types, usecols=columns, **options)
+        return self._pd.read_csv(io.BytesIO(data), dtype=types or None, usecols=columns, **options)
 
     def _missing(self) -> Any:
         """Return ``na_values``: a list for all columns, or one for each if text differs from others.

@@ -73,7 +73,7 @@ def _pandas() -> Any:
 
 def _whole(pd: Any, line: PlanLine) -> Any:
     frames = [
-        _arranged(pd, _reader(table["format"])(pd, path, range_, table), table)
+        _arranged(pd, _reader(table)(pd, path, range_, table), table)
         for path, range_, table in _sources(line)
     ]
     return _joined(pd, frames)
@@ -108,8 +108,13 @@ def _check_unchanged(path: str, size: int, time: Any) -> None:
         )
 
 
-def _reader(form: str) -> Any:
-    """Return the function that reads a format; its module is imported on first use."""
+def _reader(table: dict[str, Any]) -> Any:
+    """Return the function that reads a table; its module is imported on first use."""
+    form = table["format"]
+    if "assumed" in table:
+        from .assumed_types import confirmed_frame
+
+        return confirmed_frame
     if form == "json_lines":
         from .json_lines import read_json_rows
 

@@ -1,0 +1,108 @@
+"""Types assumed from the first rows: confirmed by every range, they are those of all rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from parallelrun_jupyter import TabularDataset
+from parallelrun_jupyter.data.batching import BatchSpec
+from parallelrun_jupyter.data.tables import first_look
+from parallelrun_jupyter.worker.failures import TypesDiffer
+from parallelrun_jupyter.worker.plan_line import PlanLine
+from parallelrun_jupyter.worker.tables.reader import load_table
+
+WHOLE = st.integers(-999, 999).map(str)
+FIELDS: dict[str, st.SearchStrategy[str]] = {
+    "whole": WHOLE,
+    "fraction": st.floats(-1e6, 1e6).map(lambda x: f"{x:.3f}"),
+    "exponent": st.sampled_from(["1e5", "2.5E-3", "6.02e23", "1.e3", ".5", "5.", "-.25", "1e", "1e400"]),
+    "gap": st.just(""),
+    "word": st.sampled_from(["NA", "nan", "NULL", "-nan", "#N/A", "None"]),
+    "truth": st.sampled_from(["True", "false", "TRUE"]),
+    "text": st.sampled_from(["a", "x,y", "line\nend", "naïve", "2024-01-05", "1.2.3", "5 kg", "-", "1_0"]),
+    "code": st.sampled_from(["007", "-01", "00.5", " 08"]),
+    "large": st.sampled_from(
+        ["9007199254740993", "9007199254740992", "12345678901234567890", "123456789012345678901234",
+         "-9223372036854775808", "12345678901234567890.5"]
+    ),
+    "odd": st.sampled_from(["+5", " 7", "7 ", "inf", "-Infinity", "1 2", "١٢", "0x1F", "1e5 "]),
+}  # fmt: skip
+COMMON = ["whole", "fraction", "gap", "truth", "text"]
+
+
+@st.composite
+def columns(draw: st.DrawFn, rows: int) -> list[str]:
+    """Return a column whose first rows are of few kinds, and later ones perhaps of another."""
+    first = draw(st.lists(st.sampled_from(COMMON * 3 + list(FIELDS)), min_size=1, max_size=2))
+    later = first + draw(st.lists(st.sampled_from(list(FIELDS)), max_size=1))
+    change = draw(st.integers(0, rows))
+    kinds = [draw(st.sampled_from(first if row < change else later)) for row in range(rows)]
+    return [draw(FIELDS[kind]) for kind in kinds]
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    rows = draw(st.integers(1, 12))
+    table = [draw(columns(rows)) for _ in range(draw(st.integers(1, 4)))]
+    frame = pd.DataFrame({f"c{k}": column for k, column in enumerate(table)})
+    return frame.to_csv(index=False)
+
+
+def lines_of(dataset: TabularDataset, spec: BatchSpec) -> list[PlanLine]:
+    return [PlanLine.decode(line) for line, _ in dataset.mini_batches(0, spec) if line]
+
+
+def loaded(lines: list[PlanLine]) -> list[pd.DataFrame] | None:
+    try:
+        return [load_table(line) for line in lines]
+    except TypesDiffer:
+        return None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"inference": "pandas"}, {"missing": ["-", "NA"]}, {"column_types": {"c0": "str"}}],
+    ids=str,
+)
+@given(text=texts(), looked_at=st.integers(1, 6), rows=st.integers(1, 5))
+def test_confirmed_types_are_those_of_all_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    options: dict[str, Any],
+    text: str,
+    looked_at: int,
+    rows: int,
+) -> None:
+    path = tmp_path_factory.mktemp("look") / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    dataset = TabularDataset.from_delimited_files(str(path), **options)
+    exact = lines_of(dataset, BatchSpec(1, rows=rows))
+    with patch.object(first_look, "_ROWS", looked_at):
+        assumed = lines_of(dataset, BatchSpec(1, rows=rows, assumes_types=True))
+    assert [line.ranges for line in assumed] == [line.ranges for line in exact]
+    if not any("assumed" in line.table for line in assumed):
+        event("no guess")
+        assert [line.table for line in assumed] == [line.table for line in exact]
+        return
+    frames = loaded(assumed)
+    if frames is None:
+        event("types differ")
+        return
+    event("confirmed")
+    assert assumed[0].table["types"] == exact[0].table["types"]
+    for frame, line in zip(frames, exact, strict=True):
+        pd.testing.assert_frame_equal(frame, load_table(line))
+
+
+def guess(tmp_path: Path, text: str, **options: Any) -> list[str]:
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    dataset = TabularDataset.from_delimited_files(str(path), **options)
+    [line] = lines_of(dataset, BatchSpec(1 << 20, assumes_types=True))
+    return line.table["types"] if "assumed" in line.table else []

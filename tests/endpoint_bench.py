@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
+from parallelrun_jupyter.engine.scheduling import actions as act
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Allocation, Pending
 from parallelrun_jupyter.engine.scheduling.limits import Limits
@@ -158,26 +159,26 @@ class EndpointBench:
         self.send(sg.TimePassed())
         self._at(self.now + TICK_MS, self._tick)
 
-    def _perform(self, actions: list[sg.Action]) -> None:
+    def _perform(self, actions: list[act.Action]) -> None:
         for action in actions:
             match action:
-                case sg.Record(event):
+                case act.Record(event):
                     self.events.append(event)
-                case sg.Assign(node, first, number, attempt):
+                case act.Assign(node, first, number, attempt):
                     start = int(self.now) + action.after_ms
                     for k in range(number):
                         at = max(self.now, start + k * action.every_ms)
                         self._at(at, partial(self._offer, node, first + k, attempt))
-                case sg.UploadPart(node, first, pieces):
+                case act.UploadPart(node, first, pieces):
                     size = sum(piece[2] for piece in pieces)
                     part = sg.PartUploaded(node, first, f"part-{first}", len(pieces), size)
                     self._at(self.now + 20, partial(self.send, part))
-                case sg.StopNodes():
+                case act.StopNodes():
                     for name in self._nodes:
                         self._at(self.now + 1000, partial(self.send, sg.NodeStopped(name)))
-                case sg.Publish():
+                case act.Publish():
                     self._at(self.now, partial(self.send, sg.OutputPublished("/out", 1)))
-                case sg.Finish():
+                case act.Finish():
                     self.is_finished = True
 
     def _offer(self, name: str, mini_batch: int, attempt: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from parallelrun_jupyter.engine.scheduling import actions as act
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Allocation, Pending
 from parallelrun_jupyter.engine.scheduling.limits import LOST_NODE_GRACE_MS, Limits
@@ -46,7 +47,7 @@ class Bench:
         self.assigned: list[tuple[str, int, int]] = []
         #: (node, offset) -> mini_batch and first item, for the rows of finished attempts
         self.rows: dict[tuple[str, int], tuple[int, int]] = {}
-        self.uploads: list[sg.UploadPart] = []
+        self.uploads: list[act.UploadPart] = []
         #: the name of a part -> the mini-batches whose rows it has
         self.store: dict[str, list[int]] = {}
         self.stops: list[bool] = []
@@ -62,31 +63,31 @@ class Bench:
             self.now += 1
             self._perform(self.scheduler.handle(signal, self.now))
 
-    def _perform(self, actions: Iterable[sg.Action]) -> None:  # noqa: C901 - one flat match
+    def _perform(self, actions: Iterable[act.Action]) -> None:  # noqa: C901 - one flat match
         for action in actions:
             match action:
-                case sg.Record(event):
+                case act.Record(event):
                     self.events.append(event)
-                case sg.Assign(node, first, count, attempt, ranges, isolates, suspect):
+                case act.Assign(node, first, count, attempt, ranges, isolates, suspect):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
                     for mini_batch in range(first, first + count):
                         self.ranges[mini_batch, attempt] = ranges
                         self.isolating.pop((mini_batch, attempt), None)
                         if isolates:
                             self.isolating[mini_batch, attempt] = suspect
-                case sg.UploadPart():
+                case act.UploadPart():
                     self.uploads.append(action)
-                case sg.StopNodes(drain):
+                case act.StopNodes(drain):
                     self.stops.append(drain)
-                case sg.CopyDuplicates(items):
+                case act.CopyDuplicates(items):
                     self.copies.append(items)
-                case sg.PauseNodes():
+                case act.PauseNodes():
                     self.paused = True
-                case sg.Publish():
+                case act.Publish():
                     self.published = True
-                case sg.Refuse(reason):
+                case act.Refuse(reason):
                     self.refusals.append(reason)
-                case sg.Finish():
+                case act.Finish():
                     self.finished = True
 
     def of_kind(self, kind: type[Any]) -> list[Any]:

@@ -14,8 +14,9 @@ from ..engine.node.stager import StagerClient, staging_spec
 from ..engine.node.worker_process import WorkerSpec
 from ..engine.output.part_uploader import PartUploader, UploadTarget, upload_target
 from ..engine.scheduling import signals
+from ..engine.scheduling.actions import Piece
 from ..engine.scheduling.limits import NodeLimits
-from ..engine.scheduling.signals import Piece, Signal
+from ..engine.scheduling.signals import Signal
 from ..machine import thread_caps, visible_gpus
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord

@@ -377,7 +377,7 @@ def _failed_group(state: RunState, name: str, run_id: str) -> str:
     """Return the full name of a group that has failed items."""
     of_items = {group for answers in state.answers.values() for _, _, group in answers.failed}
     of_short_results = {name for name, group in state.groups.items() if group.items_missing}
-    groups = sorted({*state.failed_in.values(), *of_items, *of_short_results})
+    groups = sorted({*filter(None, state.failed_in.values()), *of_items, *of_short_results})
     matches = [name] if name in groups else [group for group in groups if is_shown_as(group, name)]
     if len(matches) == 1:
         return matches[0]

@@ -39,12 +39,13 @@ from .output.schema_check import SchemaCheck
 from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
-from .scheduling import signals
+from .scheduling import actions, signals
+from .scheduling.actions import Action, Assign, Record
 from .scheduling.allocation import Pending
 from .scheduling.limits import Limits
 from .scheduling.range_allocator import RangeAllocator
 from .scheduling.scheduler import Scheduler
-from .scheduling.signals import Action, Assign, Record, Signal
+from .scheduling.signals import Signal
 
 # Few runs take rows of others or copy them, and each driver's start counts.
 if TYPE_CHECKING:
@@ -287,26 +288,26 @@ class Driver:
                     self._record_event(event)
                 case Assign():
                     self._assign(action)
-                case signals.UploadPart(node, first, pieces):
+                case actions.UploadPart(node, first, pieces):
                     self._pool.upload_part(node, first, pieces)
-                case signals.PauseNodes():
+                case actions.PauseNodes():
                     self._pool.pause()
-                case signals.StopNodes(drain):
+                case actions.StopNodes(drain):
                     self._planner.hurry(drain=drain)
                     self._pool.stop(drain=drain)
-                case signals.CopyDuplicates():
+                case actions.CopyDuplicates():
                     self._copy_duplicates(action)
-                case signals.Publish():
+                case actions.Publish():
                     self._publish()
-                case signals.Refuse(reason):
+                case actions.Refuse(reason):
                     self._on_end()
                     write_refusal(self._folder, reason)
                     self._is_over = True
-                case signals.Finish():
+                case actions.Finish():
                     self._on_end()  # the event of the end is recorded, but not committed yet
                     self._is_over = True
 
-    def _copy_duplicates(self, action: signals.CopyDuplicates) -> None:
+    def _copy_duplicates(self, action: actions.CopyDuplicates) -> None:
         from .planning.copied_rows import CopiedRows
 
         self._committer.flush()

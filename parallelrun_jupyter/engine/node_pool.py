@@ -8,7 +8,8 @@ from typing import Protocol
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
 from .node.fork_server import ForkServerCache
-from .scheduling.signals import Piece, Signal
+from .scheduling.actions import Piece
+from .scheduling.signals import Signal
 
 
 class Pool(Protocol):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from parallelrun_jupyter.engine.scheduling import actions as act
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Pending
 from parallelrun_jupyter.engine.scheduling.call_costs import FIRST_CALLS
@@ -68,7 +69,7 @@ def test_a_pause_of_the_inputs_is_not_caught_up() -> None:
     starts: list[float] = []
     for now in (0, 10_000, 10_001):
         for node, count in limits.shares([("n0", 1000)], now, 1, 10**6):
-            given = limits.assign(sg.Assign(node, len(starts), count, 1), now)
+            given = limits.assign(act.Assign(node, len(starts), count, 1), now)
             starts += [now + given.after_ms + k * given.every_ms for k in range(count)]
     assert most_within(starts, 1000) <= 101
     assert max(starts) <= 10_001 + HORIZON_MS
@@ -130,7 +131,7 @@ def test_no_sequence_of_signals_exceeds_the_rate_and_the_books_balance(
             tokens, money = tokens + 10 * len(first), money + USD // 100 * len(first)
         rooms = [("n0", max(0, 30 - len(held))), ("n1", 10)]
         for node, most in limits.shares(rooms, now, 2, 10**6):
-            action = limits.assign(sg.Assign(node, number, most, 1), now)
+            action = limits.assign(act.Assign(node, number, most, 1), now)
             times = [now + action.after_ms + k * action.every_ms for k in range(most)]
             assert min(times) >= limits.window.pause_until_ms or min(times) >= now
             starts += times
@@ -151,7 +152,7 @@ def test_a_node_with_no_use_for_its_share_leaves_it_to_others() -> None:
     taken: list[int] = []
     for node, count in limits.shares([("idle", 100), ("busy", 2)], 0, 2, 100):
         if node == "busy":
-            limits.assign(sg.Assign(node, 10 * len(taken), count, 1), 0)
+            limits.assign(act.Assign(node, 10 * len(taken), count, 1), 0)
             taken.append(count)
     assert sum(taken) == 2  # it has room for no more
 
@@ -218,7 +219,7 @@ def test_a_call_may_tell_its_tokens_at_its_start_and_at_its_end() -> None:
     limits = CallLimits(RunCalls(tokens_per_s=100), None)
     [(node, count)] = list(limits.shares([("n0", 100)], 0, 1, 100))[:1]
     assert count == FIRST_CALLS
-    limits.assign(sg.Assign(node, 0, count, 1), 0)
+    limits.assign(act.Assign(node, 0, count, 1), 0)
     for mini_batch in range(count):
         limits.spend([(mini_batch, 1, 60, 0)])
         limits.spend([(mini_batch, 1, 40, 0)])
@@ -341,7 +342,7 @@ def test_a_budget_for_all_items_completes() -> None:
 def test_failed_calls_that_cost_nothing_do_not_make_the_next_look_cheap() -> None:
     limits = CallLimits(RunCalls(budget_usd=1))
     for mini_batch in range(4):
-        limits.assign(sg.Assign("n0", mini_batch, 1, 1), 0)
+        limits.assign(act.Assign("n0", mini_batch, 1, 1), 0)
     limits.spend([(0, 1, 0, USD // 10)])
     limits.succeed(0, 1000)
     for mini_batch in (1, 2, 3):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelrun_jupyter.engine.scheduling import actions as act
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Pending
 from parallelrun_jupyter.engine.scheduling.limits import TRACEBACKS_PER_GROUP, Limits
@@ -248,7 +249,7 @@ def test_a_resume_refused_because_of_a_helper_has_its_traceback() -> None:
     again = Scheduler(Limits(), ("n0",), Pending, lambda _: ITEMS, bench.scheduler.state)
     again.start(9, 2, "host")
     [refusal] = again.handle(sg.PlanFailed("RuntimeError: boom", "Traceback 1\n"), 10)
-    assert refusal == sg.Refuse("Traceback 1\nRuntimeError: boom")
+    assert refusal == act.Refuse("Traceback 1\nRuntimeError: boom")
     assert again.state.state == "Canceled"
 
 

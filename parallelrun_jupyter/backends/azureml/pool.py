@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ...engine.scheduling import signals
-from ...engine.scheduling.signals import Piece, Signal
+from ...engine.scheduling.actions import Piece
+from ...engine.scheduling.signals import Signal
 from ...formatting import plural
 from ...runs.logs import remote_logs
 from ...runs.run_folder import RunFolder

@@ -20,7 +20,8 @@ from typing import Any
 from ...config.dask_compute import TLS_VARIABLE, DaskCompute, require_dask
 from ...engine.node.fork_server import ForkServerCache
 from ...engine.scheduling import signals
-from ...engine.scheduling.signals import Piece, Signal
+from ...engine.scheduling.actions import Piece
+from ...engine.scheduling.signals import Signal
 from ...runs.logs import remote_logs
 from ...runs.run_folder import RunFolder
 from ...runs.run_record import RunRecord

@@ -341,14 +341,30 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
     if cut.assumes_types and pass_.inferences:
         pass_.look = _first_look(sources, pass_, first)
-    known_types = pass_.types() if pass_.is_decided else []
+    yield from (_plan_at_once if pass_.is_decided else _plan_inferred)(sources, pass_, first, cut)
+
+
+def _plan_at_once(sources: Sources, pass_: DelimitedPass, first: str, cut: BatchSpec) -> Plan:
+    """Yield each mini-batch as soon as its rows are found: the types are known."""
+    types = pass_.types()
+    for source in sources():
+        try:
+            file = _open_checked(source, pass_, first)
+            if file is not None:
+                yield from _batches(file, pass_.ranges(file, cut), pass_, types)
+        except InputError:
+            raise
+        except (OSError, EOFError, ValueError) as error:
+            yield unreadable(source, error)
+
+
+def _plan_inferred(sources: Sources, pass_: DelimitedPass, first: str, cut: BatchSpec) -> Plan:
+    """Yield the mini-batches after the pass over all rows, which decides the types."""
     held: list[tuple[OpenTable, list[Range]] | PlannedBatch] = []
     for source in sources():
         try:
             file = _open_checked(source, pass_, first)
-            if file is not None and pass_.is_decided:
-                yield from _batches(file, pass_.ranges(file, cut), pass_, known_types)
-            elif file is not None:
+            if file is not None:
                 held.append((file, ranges := []))
                 for range_ in pass_.ranges(file, cut):
                     ranges.append(range_)
@@ -356,16 +372,14 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
         except InputError:
             raise
         except (OSError, EOFError, ValueError) as error:
-            failed = unreadable(source, error)
-            held.append(failed)
-            yield failed if pass_.is_decided else 1
-    if not pass_.is_decided:
-        types = pass_.types()
-        for batches in held:
-            if isinstance(batches, PlannedBatch):
-                yield batches
-            else:
-                yield from _batches(*batches, pass_, types)
+            held.append(unreadable(source, error))
+            yield 1
+    types = pass_.types()
+    for batches in held:
+        if isinstance(batches, PlannedBatch):
+            yield batches
+        else:
+            yield from _batches(*batches, pass_, types)
 
 
 def _first_look(sources: Sources, pass_: DelimitedPass, first: str) -> FirstLook | None:

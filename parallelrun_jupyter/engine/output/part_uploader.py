@@ -27,7 +27,8 @@ from ...errors import ConfigError, MissingExtraError
 from ...runs.output.manifest import PART_NAME
 from ...runs.run_record import RunRecord
 from ..child_process import ChildProcess
-from ..scheduling.signals import PartUploaded, PartUploadFailed, Piece, Signal
+from ..scheduling.actions import Piece
+from ..scheduling.signals import PartUploaded, PartUploadFailed, Signal
 from .publisher import upload_limit_s
 
 _FILE_BYTES = 64 << 20

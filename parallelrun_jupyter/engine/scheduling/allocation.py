@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from ...runs.journal.events import IN_STORE, AttemptSucceeded, ItemsFailed, ItemsSucceeded
 from ...runs.journal.state import LEFT, RunState
-from .signals import Piece
+from .actions import Piece
 
 _LEFT = bytes([LEFT])
 
@@ -129,6 +129,9 @@ class Allocation(Protocol):
 
         ``due_ms`` is the time before which they are not allocated; 0 for none.
         """
+
+    def start_over(self, mini_batches: Sequence[int], /) -> None:
+        """Forget what was queued, and allocate these again; not if ``uploads_parts``."""
 
     def drop(self, mini_batch: int, /) -> None:
         """Forget a mini-batch that has failed for good."""
@@ -271,6 +274,13 @@ class Pending:
             return
         for mini_batch in mini_batches:
             heappush(self._delayed, (due_ms, mini_batch))
+
+    def start_over(self, mini_batches: Sequence[int], /) -> None:
+        """Queue these instead of all earlier retries."""
+        self._delayed.clear()
+        self._earlier.clear()
+        self._retries = deque(mini_batches)
+        self._only_retries = False
 
     def ready_parts(self) -> list[Part]:
         """Return nothing: the driver has the rows."""

@@ -34,6 +34,9 @@ class Assignments:
         self._with_room: dict[str, NodeState] = {}
         #: mini_batch -> (attempt, node)
         self._held: dict[int, tuple[int, str]] = {}
+        #: held mini-batches whose results do not count, and those of them that have ended
+        self._void: set[int] = set()
+        self._ended_void: list[int] = []
         #: number of nodes lost while they ran it, by mini-batch
         self._losses: dict[int, int] = {}
 
@@ -82,7 +85,9 @@ class Assignments:
         returned, charged = [], []
         for mini_batch, attempt in held:
             del self._held[mini_batch]
-            if mini_batch in suspects:
+            is_void = mini_batch in self._void
+            self._void.discard(mini_batch)
+            if mini_batch in suspects and not is_void:
                 self._losses[mini_batch] = self._losses.get(mini_batch, 0) + 1
                 if self._losses[mini_batch] >= limits.MAX_NODE_LOSSES:
                     charged.append((mini_batch, attempt))
@@ -120,7 +125,7 @@ class Assignments:
         self._update_room(name, node)
 
     def claim(self, mini_batch: int, attempt: int, name: str) -> bool:
-        """End an attempt; return False if it is not, or no longer, assigned to this node."""
+        """End an attempt; return False if it is void, or is not assigned to this node any more."""
         if self._held.get(mini_batch) != (attempt, name):
             return False
         del self._held[mini_batch]
@@ -128,7 +133,20 @@ class Assignments:
         if node is not None:
             node.held -= 1
             self._update_room(name, node)
+        if mini_batch in self._void:
+            self._void.remove(mini_batch)
+            self._ended_void.append(mini_batch)
+            return False
         return True
+
+    def void(self) -> None:
+        """Let the results of all held attempts not count; they still run to their end."""
+        self._void.update(self._held)
+
+    def ended_void(self) -> list[int]:
+        """Return, once, the mini-batches whose void attempts have ended."""
+        ended, self._ended_void = self._ended_void, []
+        return ended
 
     def held(self) -> list[int]:
         """Return the mini-batches that nodes hold."""

@@ -19,12 +19,13 @@ from ...runs.journal.state import RunState
 from ...worker.bisection import ALIKE
 from ...worker.item_ranges import count_of, merged, pieces
 from . import limits
+from .actions import Assign
 from .allocation import Allocation, Finished, Result, Span
 from .divisions import Division, Selection
 from .isolation import Isolation
 from .limits import Limits
 from .retries import is_too_large, isolates_in_worker, may_isolate, may_retry, survives
-from .signals import Assign, AttemptErrored, Failure, ItemFailures, ItemsAnswered
+from .signals import AttemptErrored, Failure, ItemFailures, ItemsAnswered
 from .tries import Tries
 from .withheld import Withheld
 
@@ -96,18 +97,18 @@ class Attempts:
         return bool(self._isolation) or bool(self.withheld)
 
     def resume(self, only: Iterable[int] | None) -> None:
-        """Allow the usual number of tries after the attempts of earlier drivers.
-
-        Parameters
-        ----------
-        only
-            The mini-batches that run, or None for all.
-        """
+        """Allow the usual number of tries after earlier drivers, of some mini-batches or of all."""
         self._tries.resume()
         self.withheld.resume(only)
         for mini_batch, answers in self._state.answers.items():
             if answers.succeeded and mini_batch in self._state.failed_in:
                 self._isolation.items_succeeded(self._state.failed_in[mini_batch])
+
+    def start_over(self) -> None:
+        """Forget how mini-batches were divided, and allow the usual number of tries from now on."""
+        self._divisions.clear()
+        self._isolation = Isolation(self._state)
+        self._tries.resume()
 
     # Rows that were made by other attempts
 

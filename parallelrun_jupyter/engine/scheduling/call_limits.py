@@ -16,10 +16,11 @@ from ...runs.journal.calls import CallsState
 from ...runs.journal.events import WarningRaised
 from ...runs.journal.state import RunState
 from ...runs.run_record import RunCalls
+from .actions import Assign
 from .allocation import Allocation
 from .call_costs import FIRST_CALLS, CallCosts
 from .call_window import CallWindow
-from .signals import Assign, Failure
+from .signals import Failure
 
 HORIZON_MS = 500
 """Calls are assigned this long before they start: longer than the driver may sleep."""

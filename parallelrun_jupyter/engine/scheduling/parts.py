@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from ...runs.journal.events import Event, PartStored, WarningRaised
 from . import limits
+from .actions import UploadPart
 from .allocation import Allocation
-from .signals import PartUploaded, UploadPart
+from .signals import PartUploaded
 
 
 class Parts:

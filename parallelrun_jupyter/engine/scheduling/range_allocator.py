@@ -296,6 +296,10 @@ class RangeAllocator:
 
     # Nodes
 
+    def start_over(self, mini_batches: Sequence[int], /) -> None:
+        """Refuse: column types are not assumed for a run whose nodes upload parts."""
+        raise NotImplementedError(mini_batches)
+
     def withhold(self, mini_batch: int, /) -> None:
         """Refuse: a run whose nodes upload parts withholds nothing."""
         raise NotImplementedError(mini_batch)

@@ -10,15 +10,18 @@ from ...runs.journal import events
 from ...runs.journal.call_events import CallsSpent
 from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
 from ...runs.journal.state import PARTLY, RunState
-from . import limits, signals
+from . import actions, limits, signals
+from .actions import Action, Record, Refuse
 from .allocation import Allocation
 from .assignments import Assignments
+from .assumed_types import AssumedTypes
 from .attempts import Attempts
 from .call_limits import CallLimits
 from .limits import Limits
 from .outside_events import outside_event, worker_event
 from .parts import Parts
-from .signals import Action, Record, Refuse, Signal
+from .publication import Publication
+from .signals import Signal
 from .tries import first_refused
 
 _ALL_DONE = "it is Completed without failures, so nothing is left to run"
@@ -72,6 +75,15 @@ class Scheduler:
         self._allocation = allocate(self.state)
         self._attempts = Attempts(limits, self.state, self._allocation, items_of, self._record)
         self._parts = Parts(self._allocation, self._record)
+        self._types = AssumedTypes(
+            limits,
+            self.state,
+            assignments=self._assignments,
+            attempts=self._attempts,
+            allocation=self._allocation,
+            record=self._record,
+            requeue=self._requeue,
+        )
         self._short_results = short_results
         #: the limits of calls that wait for a server, if there are any
         calls = self.state.calls
@@ -83,8 +95,7 @@ class Scheduler:
         self._ending: tuple[str, str] | None = None
         #: the traceback of the error that ends the run, unless the script raised it
         self._traceback = ""
-        self._published: tuple[str, int] | None = None
-        self._publishes_late = False
+        self._publication = Publication(limits, self._parts)
         #: whether nodes upload the rest of their rows before they stop
         self._is_draining = False
         self._now = self._started_ms = self._last_progress_ms = 0
@@ -182,7 +193,8 @@ class Scheduler:
             case signals.ItemsAnswered():
                 self._items_answered(signal)
             case signals.AttemptErrored(node, _, mini_batch, attempt):
-                if self._assignments.claim(mini_batch, attempt, node):
+                is_counted = self._assignments.claim(mini_batch, attempt, node)
+                if is_counted and not self._types.differ(signal):
                     self._end_call(mini_batch, signal.failure)
                     self._attempts.fail(signal)
             case signals.PartUploaded() | signals.PartUploadFailed():
@@ -195,6 +207,8 @@ class Scheduler:
                 self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
             case _ if isinstance(signal, signals.PlanChange):
                 self._plan_changed(signal)
+            case _ if isinstance(signal, signals.TypesChange):
+                self._actions += self._types.handle(signal, now_ms, self._ending is not None)
             case signals.ItemsWithheld(items):
                 self._attempts.withheld.add(items)
             case signals.RowsCopied(results, is_end):
@@ -367,11 +381,11 @@ class Scheduler:
 
     def _output_changed(self, signal: signals.OutputChange) -> None:
         match signal:
-            case signals.OutputPublished(path, size_bytes):
-                self._published = (path, size_bytes)
+            case signals.OutputPublished():
+                self._publication.end(signal)
             case signals.OutputNotPublished(reason, traceback):
                 self._ending, self._traceback = ("Failed", reason), traceback
-                self._published = ("", 0)
+                self._publication.end(None)
             case signals.OutputImpossible(reason) if self._ending is None:
                 self._end_run("Failed", reason, drain=False)
 
@@ -389,7 +403,7 @@ class Scheduler:
         self._is_draining = drain and self._allocation.uploads_parts and self._is_busy
         # A stopped node loses its rows; a paused node can still upload them.
         self._actions.append(
-            signals.PauseNodes() if self._is_draining else signals.StopNodes(drain)
+            actions.PauseNodes() if self._is_draining else actions.StopNodes(drain)
         )
 
     @property
@@ -403,7 +417,7 @@ class Scheduler:
             self._actions += self._parts.uploads(self._now)
             if self._is_draining and not self._assignments:
                 self._drain()
-        if self._ending is None and self._plan_is_checked:
+        if self._ending is None and self._plan_is_checked and not self._types.wait(self._actions):
             reason = limits.exceeded(state, self._limits)
             # Failures outside the group of a resume do not end the run; new failures do.
             if reason and not (self._is_busy and state.items_failed == self._failed_items_kept):
@@ -418,8 +432,8 @@ class Scheduler:
                 self._report_calls()
                 if uploads_parts:
                     self._actions += self._parts.uploads(self._now)
-                if self._attempts.withheld:
-                    self._copy_duplicates()
+                is_idle = not (self._allocation or self._assignments)
+                self._actions += self._attempts.withheld.ask_once(is_idle=is_idle)
         if self._ending is not None and self._assignments.all_stopped:
             self._finish(*self._ending)
 
@@ -430,7 +444,7 @@ class Scheduler:
         self._actions += self._parts.uploads(self._now)
         if not self._allocation.is_uploading:
             self._is_draining = False
-            self._actions.append(signals.StopNodes(drain=True))
+            self._actions.append(actions.StopNodes(drain=True))
 
     def _release(self, node: str) -> None:
         """Let a node upload the rows that it holds, and other nodes run the rest."""
@@ -466,13 +480,6 @@ class Scheduler:
         if reason := self._calls.budget_is_spent(self.state, self._allocation):
             self._end_run("Canceled", reason, drain=True)
 
-    def _copy_duplicates(self) -> None:
-        """Let rows be copied to the items that are withheld, when no other ones are left to run."""
-        is_idle = not (self._allocation or self._assignments)
-        items = self._attempts.withheld.ask_once(is_idle=is_idle)
-        if items is not None:
-            self._actions.append(signals.CopyDuplicates(items))
-
     def _complete(self) -> None:
         reason = limits.completion_failure(self.state, self._limits)
         if reason:
@@ -480,20 +487,13 @@ class Scheduler:
             return
         self._record(events.StateEntered(self._now, "Finalizing"))
         self._end_run("Completed", "", drain=True)
-        if self._limits.output_in_store:
-            self._publishes_late = True  # together with the files that shutdown() writes
-        elif self._limits.append_rows:
-            self._actions.append(signals.Publish())
-        else:
-            self._published = ("", 0)
+        self._actions += self._publication.begin()
 
     def _finish(self, state: str, reason: str) -> None:
-        if state == "Completed" and self._published is None:
-            if self._publishes_late and not self._parts.wait_for_lost_nodes(self._now):
-                self._publishes_late = False
-                self._actions.append(signals.Publish())
+        if state == "Completed" and self._publication.output is None:
+            self._actions += self._publication.go_on(self._now)
             return  # until the output is published
-        output, size_bytes = self._published or ("", 0)
+        output, size_bytes = self._publication.output or ("", 0)
         end = events.RunFinished(self._now, state, reason, output, size_bytes, self._traceback)
         self._record(end)
-        self._actions.append(signals.Finish())
+        self._actions.append(actions.Finish())

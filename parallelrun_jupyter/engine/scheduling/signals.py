@@ -1,7 +1,4 @@
-"""Signals, which the scheduler receives, and actions, which it returns: two closed unions.
-
-Neither is stored; an event for the journal is returned as ``Record(event)``.
-"""
+"""Signals, which the scheduler receives: a closed union. It returns `Action` objects."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 from ...runs.journal.call_events import CallSpend, WorkerCalls
 from ...runs.journal.events import (
     AttemptSucceeded,
-    Event,
     ItemRanges,
     ItemsSucceeded,
+    RowsDropped,
     WorkerProgress,
     WorkerSample,
 )
@@ -90,6 +87,36 @@ class UpdatePlanned:
     changed: int
     new: int
     gone: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypesAssumed:
+    """The planner has assumed column types from the first rows. It is repeated while it decides them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypesConfirmed:
+    """All rows have the assumed types."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypesDecided:
+    """The planner has decided the types from all rows, in a new plan: `ReplacePlan` puts it in place.
+
+    Parameters
+    ----------
+    first, end
+        The mini-batches whose types were assumed.
+    text
+        A warning that names the columns with another type; empty if all types were right.
+    dropped
+        The results of these mini-batches so far, if types have changed; ``at_ms`` is set later.
+    """
+
+    first: int
+    end: int
+    text: str
+    dropped: tuple[RowsDropped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,11 +389,13 @@ OutputChange: TypeAlias = OutputPublished | OutputNotPublished | OutputImpossibl
 WorkerChange: TypeAlias = WorkerSpawned | WorkerInitialized | WorkerNotReady | WorkerEnded
 
 PlanChange: TypeAlias = PlanAdvanced | PlanFailed | RowsTaken | UpdatePlanned
+TypesChange: TypeAlias = TypesAssumed | TypesConfirmed | TypesDecided
 DuplicatesChange: TypeAlias = ItemsWithheld | RowsCopied
 PartChange: TypeAlias = PartUploaded | PartUploadFailed
 
 Signal: TypeAlias = (
     PlanChange
+    | TypesChange
     | DuplicatesChange
     | NodeOffered
     | NodeChange
@@ -387,6 +416,8 @@ Signal: TypeAlias = (
 
 PROGRESS = (
     PlanAdvanced,
+    TypesAssumed,
+    TypesDecided,
     RowsTaken,
     RowsCopied,
     AttemptsSucceeded,
@@ -398,92 +429,3 @@ PROGRESS = (
     OutputPublished,
 )
 """Signals that count as progress; starts and crashes of workers do not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Append this event to the journal."""
-
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """Assign mini-batches ``first`` to ``first + count - 1``, all at this attempt, to a node.
-
-    With ``ranges`` it is one mini-batch, of which only these items are run; with ``isolates``, the
-    worker runs them in parts, and ``suspect`` first.
-    """
-
-    node: str
-    first: int
-    count: int
-    attempt: int
-    ranges: ItemRanges = ()
-    isolates: bool = False
-    suspect: int = -1
-    #: milliseconds from now until the first of these calls may start, and between two of them
-    after_ms: float = 0.0
-    every_ms: float = 0.0
-
-
-Piece: TypeAlias = tuple[int, int, int, int]
-"""The rows of one mini-batch in its node's spool: mini-batch, offset, length and crc."""
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPart:
-    """Upload a part from a node: the rows of these mini-batches, of which ``first`` is the first."""
-
-    node: str
-    first: int
-    pieces: tuple[Piece, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PauseNodes:
-    """Pause all nodes: they finish running mini-batches, return the others, and still upload rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopNodes:
-    """Stop all workers: after the assigned mini-batches (drain), or immediately."""
-
-    drain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CopyDuplicates:
-    """Copy rows to these withheld items: mini-batch -> number of its items, and ranges of those."""
-
-    items: dict[int, tuple[int, ItemRanges]]
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Write the output."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The run is over; end the driver."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Refuse the resume; end the driver and leave the journal as it was."""
-
-    reason: str
-
-
-Action: TypeAlias = (
-    Record
-    | Assign
-    | UploadPart
-    | PauseNodes
-    | StopNodes
-    | CopyDuplicates
-    | Publish
-    | Finish
-    | Refuse
-)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ...runs.journal.events import ItemRanges
 from ...runs.journal.state import LEFT, RETRYING, RunState
 from ...worker.item_ranges import without
+from .actions import Action, CopyDuplicates
 from .allocation import Allocation, Result
 
 
@@ -92,8 +93,8 @@ class Withheld:
         """Record that all other items of a mini-batch are answered."""
         self._open.discard(mini_batch)
 
-    def ask_once(self, *, is_idle: bool) -> dict[int, tuple[int, ItemRanges]] | None:
-        """Return, once, the withheld items when nothing else is left to run; until then None.
+    def ask_once(self, *, is_idle: bool) -> list[Action]:
+        """Return, once, the action that copies rows, when no other items are left to run.
 
         Parameters
         ----------
@@ -101,10 +102,10 @@ class Withheld:
             Whether no mini-batch runs or waits: the end of a resume that does not run all of them.
         """
         if not self._items or self._open or self._is_asked or not self._state.plan_finished:
-            return None
+            return []
         is_rest = self._state.left == len(self._items)
         self._is_asked = is_rest or (is_idle and self._only is not None)
-        return dict(self._items) if self._is_asked else None
+        return [CopyDuplicates(dict(self._items))] if self._is_asked else []
 
     def release(self) -> None:
         """Let the items run that are still withheld."""

@@ -283,7 +283,9 @@ class ItemsFailed:
 
 @dataclass(frozen=True, slots=True)
 class RowsDropped:
-    """A resume runs items of a short result again: their rows no longer count.
+    """Items of a result run again: their rows no longer count.
+
+    A resume does so for short results; so does a change of column types, see `TypesChanged`.
 
     Parameters
     ----------
@@ -292,7 +294,7 @@ class RowsDropped:
     items_succeeded, rows
         How many of them had succeeded, and their rows.
     group
-        The failure group of the others.
+        The failure group of the others; empty if there are none.
     """
 
     at_ms: int
@@ -306,6 +308,21 @@ class RowsDropped:
 
     def __post_init__(self) -> None:
         _make_visible(self, "group")
+
+
+@dataclass(frozen=True, slots=True)
+class TypesChanged:
+    """The column types that were assumed from the first rows are others: mini-batches run again.
+
+    A `RowsDropped` for each of their results follows, and all failures count as to be retried.
+    ``text`` is a warning that names the columns.
+    """
+
+    at_ms: int
+    text: str
+
+    def __post_init__(self) -> None:
+        _make_visible(self, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +457,7 @@ Event: TypeAlias = (
     | PartStored
     | AttemptFailed
     | ItemsFailed
+    | TypesChanged
     | RowsDropped
     | CallLimited
     | ResultsReused

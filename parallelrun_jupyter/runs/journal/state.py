@@ -34,6 +34,7 @@ from .events import (
     RunResumed,
     RunStarted,
     StateEntered,
+    TypesChanged,
     WarningRaised,
     WorkerLost,
     WorkerReady,
@@ -97,6 +98,8 @@ class RunState:
     answers: dict[int, Answers] = field(default_factory=dict)
     #: most items that a call of run() may receive, since more do not fit into memory; 0: no limit
     items_per_call: int = 0
+    #: whether rows were dropped under one driver, because column types have changed
+    drops_rows: bool = False
     #: mini-batches that were taken whole from another run
     mini_batches_taken: int = 0
     #: the update that took rows from another run
@@ -203,6 +206,10 @@ class RunState:
                 self._start_driver(event.at_ms, before)
             case RunResumed():
                 self._reopen(event.group)
+            case TypesChanged():
+                self._reopen("")
+                self.drops_rows = True
+                self.warnings.append(event.text)
             case StateEntered():
                 self.state, self.last_progress_ms = event.state, event.at_ms
             case CancelRequested():

@@ -35,16 +35,15 @@ class ResultStates:
     statuses: bytes
     answers: dict[int, Answers]
     running: frozenset[int]
-    #: whether a resume may have dropped results
-    was_resumed: bool
+    #: whether results may have been dropped
+    may_drop: bool
 
     @classmethod
     def of(cls, state: RunState) -> ResultStates:
         """Copy a state."""
         running = [w.mini_batch for w in state.workers.values() if w.phase == "running"]
-        return cls(
-            bytes(state.statuses), dict(state.answers), frozenset(running), state.drivers > 1
-        )
+        may_drop = state.drivers > 1 or state.drops_rows
+        return cls(bytes(state.statuses), dict(state.answers), frozenset(running), may_drop)
 
     def with_results(self, first: int) -> Iterator[int]:
         """Yield the mini-batches from ``first`` on that have results, in order."""
@@ -89,7 +88,7 @@ def results_of(
 ) -> dict[int, list[Result]]:
     """Return the committed results of mini-batches, in the order of their items.
 
-    The search ends once all of them are found, unless a resume may have dropped some.
+    The search ends once all of them are found, unless some may have been dropped.
     """
     found: dict[int, dict[int, Result]] = {}
     waiting = set(mini_batches)
@@ -97,7 +96,7 @@ def results_of(
         return {}
     numbers = "|".join(map(str, sorted(waiting)))
     pattern = rf'\n\["[sr]",(?:{numbers}),'
-    if states.was_resumed:
+    if states.may_drop:
         drops = rf'\{{"event":"RowsDropped","at_ms":\d+,"mini_batch":(?:{numbers}),'
         pattern = rf'\n(?:\["[sr]",(?:{numbers}),|{drops})'
     with _mapped(journal) as data:
@@ -116,7 +115,7 @@ def results_of(
             results[first_of(event)] = event
             if _is_complete(event, results, states):
                 waiting.discard(event.mini_batch)
-                if not waiting and not states.was_resumed:
+                if not waiting and not states.may_drop:
                     break
     return {
         number: [result for _, result in sorted(results.items())]

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError, ParallelRunError
@@ -36,6 +37,7 @@ from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
 from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
+from .planning.assumed_plan import decided_plan
 from .planning.fates import resume_fates
 from .planning.plan_file import PlanFile
 from .planning.planner import Planner
@@ -276,13 +278,29 @@ class Driver:
     def _handle(self, signal: Signal) -> None:
         if isinstance(signal, _WITH_TRACEBACK) and signal.traceback:
             _log.error("%s", signal.traceback.rstrip())
+        if isinstance(signal, signals.TypesDecided) and signal.text:
+            signal = self._with_dropped(signal)
         self._perform(self._scheduler.handle(signal, self._now_ms()))
+
+    def _with_dropped(self, signal: signals.TypesDecided) -> signals.TypesDecided:
+        """Add the results that were made with other types."""
+        from .planning.dropped_results import drops_of  # rarely needed
+
+        self._committer.flush()
+        self._schema_check = SchemaCheck(self._record.output.format)
+        return replace(signal, dropped=drops_of(self._folder, signal.first, signal.end))
+
+    def _replace_plan(self) -> None:
+        """Put the plan with the decided types in place, after the events that drop results."""
+        self._committer.commit_all()
+        os.replace(decided_plan(self._folder.plan), self._folder.plan)
+        self._plan.reopen()
 
     def _now_ms(self) -> int:
         return int((self._clock() - self._record.created_at) * 1000)
 
-    def _perform(self, actions: list[Action]) -> None:  # noqa: C901 - one flat match over the closed union
-        for action in actions:
+    def _perform(self, wanted: list[Action]) -> None:  # noqa: C901 - one flat match over the closed union
+        for action in wanted:
             match action:
                 case Record(event):
                     self._record_event(event)
@@ -297,6 +315,10 @@ class Driver:
                     self._pool.stop(drain=drain)
                 case actions.CopyDuplicates():
                     self._copy_duplicates(action)
+                case actions.DecideTypes():
+                    self._planner.decide_types()
+                case actions.ReplacePlan():
+                    self._replace_plan()
                 case actions.Publish():
                     self._publish()
                 case actions.Refuse(reason):

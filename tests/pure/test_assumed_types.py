@@ -52,7 +52,7 @@ def texts(draw: st.DrawFn) -> str:
     rows = draw(st.integers(1, 12))
     table = [draw(columns(rows)) for _ in range(draw(st.integers(1, 4)))]
     frame = pd.DataFrame({f"c{k}": column for k, column in enumerate(table)})
-    return frame.to_csv(index=False)
+    return str(frame.to_csv(index=False))
 
 
 def lines_of(dataset: TabularDataset, spec: BatchSpec) -> list[PlanLine]:

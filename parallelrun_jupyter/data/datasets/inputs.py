@@ -336,6 +336,8 @@ def _replan_tables(
         mini_batch = by_path[line.paths[0]]
         if model and _is_readable(line):
             _match_columns(line, model)
+            if "assumed" in model.table:  # its rows must confirm the types, too
+                line.table["assumed"] = model.table["assumed"]
         line.extra = changed[mini_batch].extra
         new[mini_batch] = line.encode() + b"\n"
     return new

@@ -399,6 +399,27 @@ class TabularDataset:
         twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
         return twin.mini_batches(number, BatchSpec(_WHOLE_FILES))
 
+    def types_of_all_rows(self, report: Callable[[], None]) -> dict[str, str]:
+        """Return the type of each column, inferred from all rows; empty if no file can be read.
+
+        Parameters
+        ----------
+        report
+            Called as a sign of progress.
+
+        Raises
+        ------
+        InputError
+            The files cannot be listed, or their headers differ.
+        """
+        types: dict[str, str] = {}
+        for text, _ in self.mini_batches(0, BatchSpec(_WHOLE_FILES)):
+            report()
+            table = PlanLine.decode(text).table if text and not types else {}
+            if "types" in table:
+                types = dict(zip(table["columns"], table["types"], strict=True))
+        return types
+
     def _plan(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
         options = self.options
         if self.layout.empty_is_text:

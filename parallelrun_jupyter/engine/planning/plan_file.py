@@ -24,6 +24,7 @@ from ...files import replacing
 from ...formatting import plural
 from ...runs.run_record import RunRecord
 from ...worker.plan_line import END_MARK, PlanLine
+from .assumed_plan import ASSUMED, may_assume_types
 from .fates import WHOLE, Fate, Fates
 
 _WRITE_BYTES = 1 << 17
@@ -91,6 +92,12 @@ class PlanFile:
             if self._lines % _MARK_EVERY == 0:
                 self._marks.append(self._end)
 
+    def reopen(self) -> None:
+        """Read the file that is now in its place, whose mini-batches are the same."""
+        self.close()
+        self._marks = array("Q", [0])
+        self._lines = self._end = 0
+
     def close(self) -> None:
         """Close the file."""
         if self._fd >= 0:
@@ -104,6 +111,8 @@ def write_plan(
     report: Report,
     fate_of: Fates | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    *,
+    note_assumed: Callable[[], None] = lambda: None,
 ) -> None:
     """List the inputs into a plan file, in blocks; the first mini-batch is written immediately.
 
@@ -123,6 +132,8 @@ def write_plan(
         For a resume: returns how to treat an item of the earlier plan.
     warn
         Called with a sentence about inputs of retried items that have changed.
+    note_assumed
+        Called before ``report`` if the plan has column types that are assumed from the first rows.
 
     Raises
     ------
@@ -140,12 +151,14 @@ def write_plan(
             replaced = check(earlier[:-1])
             if replaced:
                 items += _replace_lines(path, earlier, replaced)
+            if any(ASSUMED in line for line in earlier):
+                note_assumed()
             report(mini_batches, items, True)  # noqa: FBT003 - is_end
             return
         if not earlier:
             file.truncate(0)
         versions.forget(PlanLine.decode(earlier[-1]).next_first if earlier else 0)
-        _list_inputs(record, file, earlier, check, report)
+        _list_inputs(record, file, earlier, check, report, note_assumed=note_assumed)
 
 
 def _list_inputs(
@@ -154,15 +167,19 @@ def _list_inputs(
     earlier: list[bytes],
     check: Callable[[list[bytes]], object],
     report: Report,
+    *,
+    note_assumed: Callable[[], None],
 ) -> None:
     """List the inputs; append the lines that follow the earlier ones, which must be the same."""
     total = items = items_read = size = 0
+    has_assumed = False
     lines: list[bytes] = []
     written_at = 0.0
     spec = BatchSpec(
         record.inputs.mini_batch_size,
         tuple(record.inputs.partition_keys),
         record.inputs.mini_batch_rows,
+        assumes_types=may_assume_types(record),
     )
     for line, count in inputs.mini_batches(record.inputs.datasets, spec):
         if not line:  # only progress: a table is being read
@@ -173,6 +190,9 @@ def _list_inputs(
             continue
         total += 1
         items += count
+        if not has_assumed and ASSUMED in line:
+            has_assumed = True
+            note_assumed()
         if total <= len(earlier):
             if line != earlier[total - 1]:
                 raise InputError(_refusal(inputs.difference(earlier[total - 1], line)))

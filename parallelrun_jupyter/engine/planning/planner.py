@@ -6,6 +6,7 @@ import gc
 import mmap
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -24,6 +25,10 @@ from ..scheduling.signals import (
     PlanFailed,
     RowsTaken,
     Signal,
+    TypesAssumed,
+    TypesChange,
+    TypesConfirmed,
+    TypesDecided,
     UpdatePlanned,
     Warned,
 )
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
     from .update import Update
 
 _NICE = 10
+_URGENT, _ASKED = 0, 1
+_REPORT_S = 1.0
 _FINISH_S = 20.0
 """Maximum time after a run to record the versions of its inputs; an update runs items without one."""
 
@@ -81,8 +88,13 @@ class Planner:
         self._child: ChildProcess | None = None
         self._is_stopped = False
         self._is_planned = False
-        #: memory shared with the process: whether it should finish without pauses
-        self._urgent = mmap.mmap(-1, 1)
+        #: memory shared with the process: whether it should finish without pauses, and whether
+        #: the types must be decided
+        self._flags = mmap.mmap(-1, 2)
+        #: whether types are assumed, and neither confirmed nor decided
+        self._is_open = False
+        #: in the process: whether the plan has assumed types
+        self._has_assumed = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -94,16 +106,23 @@ class Planner:
     def hurry(self, *, drain: bool) -> None:
         """End the process, as the run is over; with ``drain``, let it record all versions soon."""
         if drain and self._is_planned:
-            self._urgent[0] = 1
+            self._flags[_URGENT] = 1
         else:
             self.stop()
 
     def finish(self) -> None:
         """Wait until the versions of the inputs are recorded, but not for long; then end."""
         if self._thread is not None and self._is_planned:
-            self._urgent[0] = 1
+            self._flags[_URGENT] = 1
             self._thread.join(_FINISH_S)
         self.stop()
+
+    def decide_types(self) -> None:
+        """Let the process decide the column types that it has assumed, from all rows."""
+        self._flags[_ASKED] = 1
+
+    def _is_urgent(self) -> bool:
+        return self._flags[_URGENT] != 0
 
     def stop(self) -> None:
         """End the process and wait for it, without reporting a failure."""
@@ -131,17 +150,43 @@ class Planner:
                     report,
                     self._fate_of,
                     lambda text: send(["warned", text]),
+                    note_assumed=lambda: self._note_assumed(send),
                 )
         except (ParallelRunError, OSError) as error:
             send(["failed", str(error)])
             return
         with suppress(OSError), closing(FileVersions(self._plan)) as versions:
             # For an input without a recorded version, a resume compares its time with the plan's.
-            versions.record(
-                self._is_left_alone if self._fate_of else None, lambda: self._urgent[0] != 0
-            )
+            versions.record(self._is_left_alone if self._fate_of else None, self._is_urgent)
 
         self._record_digests()
+        if self._has_assumed:
+            self._confirm_types(send)
+
+    def _note_assumed(self, send: Callable[[Message], None]) -> None:
+        self._has_assumed = True
+        send(["assumed"])
+
+    def _confirm_types(self, send: Callable[[Message], None]) -> None:
+        """Confirm or decide the types that were assumed, while the run goes on."""
+        from .assumed_plan import AssumedPlan, decided_plan  # only for tables
+
+        plan = AssumedPlan(self._record, self._plan, self._is_urgent)
+        if not plan.wait_for_doubt(lambda: self._flags[_ASKED] != 0):
+            send(["confirmed"])
+            return
+        reported_at = time.monotonic()
+
+        def report() -> None:
+            nonlocal reported_at
+            if time.monotonic() - reported_at > _REPORT_S:
+                reported_at = time.monotonic()
+                send(["assumed"])
+
+        try:
+            send(["decided", *plan.decide(decided_plan(self._plan), report)])
+        except (ParallelRunError, OSError) as error:
+            send(["failed", str(error)])
 
     def _record_digests(self) -> None:
         """Record the digests of the values of variables, while the run goes on."""
@@ -152,7 +197,7 @@ class Planner:
         os.nice(_NICE)
         for spec in self._record.inputs.datasets:
             with suppress(OSError):  # a resume then compares sizes only
-                write_digest(spec["path"], lambda: self._urgent[0] != 0)
+                write_digest(spec["path"], self._is_urgent)
 
     def _record_side_versions(self) -> None:
         """Record the versions of the side inputs, before workers read them, for later updates."""
@@ -181,10 +226,12 @@ class Planner:
                 self._post(signal)
                 is_over |= isinstance(signal, PlanFailed)
                 self._is_planned |= isinstance(signal, PlanAdvanced) and signal.is_end
+                if isinstance(signal, TypesChange):
+                    self._is_open = isinstance(signal, TypesAssumed)
         end = child.died()
         if self._is_stopped:
             return
-        if not is_over and not self._is_planned:
+        if not is_over and (self._is_open or not self._is_planned):
             text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
             self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
@@ -204,6 +251,12 @@ def _signal_of(message: Message) -> Signal:
             return RowsTaken(taken_results(whole, ranges))
         case ["updated", *counts]:
             return UpdatePlanned(*counts)
+        case ["assumed"]:
+            return TypesAssumed()
+        case ["confirmed"]:
+            return TypesConfirmed()
+        case ["decided", first, end, text]:
+            return TypesDecided(first, end, text)
         case ["failed", reason]:
             return PlanFailed(reason)
         case _:

@@ -1,0 +1,231 @@
+"""A plan with column types that were assumed from the first rows: confirms them, or decides others."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ...data.datasets.inputs import dataset_of
+from ...formatting import plural
+from ...runs.run_record import RunRecord
+from ...worker.failures import BadInput, TypesDiffer
+from ...worker.output.formats import OBJECTS
+from ...worker.plan_line import PlanLine
+from ...worker.tables.reader import load_table
+
+if TYPE_CHECKING:  # a driver of files starts without it
+    from ...data.datasets.tabular_dataset import TabularDataset
+
+ASSUMED = b'"assumed":{'
+"""In each plan line whose types are assumed, and in no other: in a text, quotes have a backslash."""
+
+_CHECK_AFTER_S = 5.0
+"""Seconds after the plan from which this process reads the rows, too: most runs have ended by then."""
+
+_NICE = 10
+_READ_BYTES = 1 << 22
+_POLL_S = 0.05
+_SHOWN = 3
+
+
+def may_assume_types(record: RunRecord) -> bool:
+    """Return whether the types of tables may be assumed from their first rows.
+
+    They may not if results leave the driver before the types are confirmed: to a store, or to a
+    notebook that iterates over them. Nor if rows of other runs are taken.
+    """
+    inputs, output = record.inputs, record.output
+    is_taken = inputs.reuse_from or inputs.update_by == "digest" or inputs.run_duplicates_once
+    return not (output.in_parts or output.format == OBJECTS or is_taken or inputs.partition_keys)
+
+
+class AssumedPlan:
+    """The complete plan of a run, in which the types of some inputs are assumed.
+
+    Parameters
+    ----------
+    record
+        The run.
+    path
+        The plan file.
+    is_over
+        Returns whether the run is over.
+    """
+
+    def __init__(self, record: RunRecord, path: Path, is_over: Callable[[], bool]) -> None:
+        self._record = record
+        self._path = path
+        self._is_over = is_over
+
+    # Confirmation
+
+    def wait_for_doubt(self, is_asked: Callable[[], bool]) -> bool:
+        """Return True once a worker or this process has found rows that may have other types.
+
+        Returns
+        -------
+        bool
+            False if all rows have the assumed types, or the run is over.
+        """
+        began, found = time.monotonic(), _Confirmation(self._ranges(), self._is_over)
+        while not (is_asked() or found.differs):
+            if self._is_over() or found.is_complete:
+                return False
+            if not found.is_started and time.monotonic() - began > _CHECK_AFTER_S:
+                found.start()
+            time.sleep(_POLL_S)
+        return True
+
+    def _ranges(self) -> Iterator[PlanLine]:
+        """Yield the rows to confirm, the last ones first: workers begin with the first ones."""
+        joined: PlanLine | None = None
+        for text in _lines_backwards(self._path):
+            if ASSUMED not in text:
+                continue
+            line = PlanLine.decode(text)
+            if joined is not None and _precedes(line, joined):
+                joined.ranges[0][0] = line.ranges[0][0]
+                joined.rows += line.rows
+                continue
+            if joined is not None:
+                yield joined
+            joined = line
+        if joined is not None:
+            yield joined
+
+    # Decision
+
+    def decide(self, draft: Path, report: Callable[[], None]) -> tuple[int, int, str]:
+        """Infer the types from all rows, and write a plan with them.
+
+        Parameters
+        ----------
+        draft
+            The file of the new plan.
+        report
+            Called as a sign of progress.
+
+        Returns
+        -------
+        tuple
+            The first of the mini-batches whose types were assumed, the end of their numbers, and a
+            warning that names the columns with another type; it is empty if there are none.
+
+        Raises
+        ------
+        InputError
+            An input cannot be read any more.
+        """
+        types: dict[int, dict[str, str]] = {}
+        changes: dict[str, str] = {}
+        assumed: list[int] = []
+        with open(self._path, "rb") as plan, open(draft, "wb") as file:
+            for number, text in enumerate(plan):
+                if ASSUMED in text:
+                    assumed = [*assumed[:1], number]
+                    line = PlanLine.decode(text)
+                    if line.input_number not in types:
+                        types[line.input_number] = self._types_of(line.input_number, report)
+                    decided = types[line.input_number]
+                    changes |= _changes(line.table, decided)
+                    _set_types(line.table, decided)
+                    text = line.encode() + b"\n"  # noqa: PLW2901 - the new line
+                file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        times = os.stat(self._path)
+        # Without a recorded version, an input is compared with the plan's time.
+        os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return assumed[0], assumed[-1] + 1, _warning(changes)
+
+    def _types_of(self, number: int, report: Callable[[], None]) -> dict[str, str]:
+        dataset = cast("TabularDataset", dataset_of(self._record.inputs.datasets[number]))
+        return dataset.types_of_all_rows(report)
+
+
+class _Confirmation:
+    """Reads all rows in a thread of low priority, until some may have other types."""
+
+    def __init__(self, ranges: Iterator[PlanLine], is_over: Callable[[], bool]) -> None:
+        self._ranges = ranges
+        self._is_over = is_over
+        self.is_started = self.is_complete = self.differs = False
+
+    def start(self) -> None:
+        """Start the thread; it ends with the process."""
+        self.is_started = True
+        threading.Thread(target=self._read, name="types", daemon=True).start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # a system whose threads have no priorities
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        for line in self._ranges:
+            if self._is_over():
+                return
+            try:
+                load_table(line)
+            except TypesDiffer:
+                self.differs = True
+                return
+            except BadInput:
+                continue  # its file has changed: its mini-batches fail
+        self.is_complete = True
+
+
+def _precedes(line: PlanLine, later: PlanLine) -> bool:
+    """Return whether the rows of a line are just before those of another, and few enough to join."""
+    return bool(
+        line.paths == later.paths
+        and line.table == later.table
+        and len(line.ranges) == 1
+        and line.ranges[0][1] == later.ranges[0][0]
+        and later.ranges[0][1] - line.ranges[0][0] <= _READ_BYTES
+    )
+
+
+def _lines_backwards(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, the last one first."""
+    with open(path, "rb") as file:
+        end, rest = file.seek(0, os.SEEK_END), b""
+        while end > 0:
+            start = max(0, end - _READ_BYTES)
+            file.seek(start)
+            rest, *lines = (file.read(end - start) + rest).splitlines(keepends=True)
+            yield from reversed(lines)
+            end = start
+        if rest:
+            yield rest
+
+
+def _changes(table: dict[str, Any], decided: dict[str, str]) -> dict[str, str]:
+    """Return the columns of a plan line's table that get another type, with both types."""
+    pairs = zip(table["columns"], table["types"], strict=True)
+    return {n: f"{n!r} is {decided[n]}, not {t}" for n, t in pairs if decided.get(n, t) != t}
+
+
+def _set_types(table: dict[str, Any], decided: dict[str, str]) -> None:
+    pairs = zip(table["columns"], table["types"], strict=True)
+    table["types"] = [decided.get(name, type_) for name, type_ in pairs]
+    del table["assumed"]
+
+
+def _warning(changes: dict[str, str]) -> str:
+    if not changes:
+        return ""
+    shown = ", ".join(list(changes.values())[:_SHOWN])
+    more = f" and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""
+    return (
+        f"later rows have other types than the first ones: {shown}{more}. What has run so far runs "
+        f"again with the new types; give {plural(len(changes), 'column')} a type in column_types= to "
+        "avoid this"
+    )
+
+
+def decided_plan(plan: Path) -> Path:
+    """Return the file of a new plan, until it is put in the place of the other."""
+    return plan.with_name(f"{plan.name}.decided")

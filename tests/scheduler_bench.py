@@ -54,6 +54,8 @@ class Bench:
         self.refusals: list[str] = []
         #: the items that need a copy of rows, if it was asked for
         self.copies: list[dict[int, tuple[int, ItemRanges]]] = []
+        #: how often types were asked for, and how often a plan with decided types was put in place
+        self.doubts = self.plans = 0
         self.paused = self.published = self.finished = False
         self._perform(self.scheduler.start(self.now, 1, "host"))
 
@@ -63,7 +65,7 @@ class Bench:
             self.now += 1
             self._perform(self.scheduler.handle(signal, self.now))
 
-    def _perform(self, actions: Iterable[act.Action]) -> None:  # noqa: C901 - one flat match
+    def _perform(self, actions: Iterable[act.Action]) -> None:  # noqa: C901, PLR0912 - one flat match
         for action in actions:
             match action:
                 case act.Record(event):
@@ -81,6 +83,10 @@ class Bench:
                     self.stops.append(drain)
                 case act.CopyDuplicates(items):
                     self.copies.append(items)
+                case act.DecideTypes():
+                    self.doubts += 1
+                case act.ReplacePlan():
+                    self.plans += 1
                 case act.PauseNodes():
                     self.paused = True
                 case act.Publish():

@@ -536,14 +536,21 @@ def test_very_many_columns_take_about_as_long_as_in_pandas(folder: Path) -> None
     assert cpu_s(lambda: rows_of(dataset)) < 2.5 * alone
 
 
-def test_planning_a_table_reports_progress_and_resumes(folder: Path, tmp_path: Path) -> None:
-    [path] = write(folder, planned="a,b\n" + "".join(f"{k},x\n" for k in range(200)))
+@pytest.mark.parametrize("is_guessed", [True, False])
+def test_planning_a_table_reports_progress_and_resumes(
+    folder: Path, tmp_path: Path, is_guessed: bool
+) -> None:
+    first = (
+        "0" if is_guessed else "+0"
+    )  # an unusual number: all rows are read before the first line
+    rows = "".join(f"{k},x\n" for k in range(1, 200))
+    [path] = write(folder, planned=f"a,b\n{first},x\n{rows}")
     told: list[tuple[int, int, bool]] = []
     spec = TabularDataset.from_delimited_files(path).spec()
     run = record(inputs={"datasets": [spec], "mini_batch_size": 100})
     plan = tmp_path / "plan.jsonl"
     write_plan(run, plan, lambda *counts: told.append(counts))
-    assert told[0][0] == 0, "it moves, before the types are known"
+    assert told[0][0] == is_guessed, "it moves, before the types are known"
     assert 0 < told[0][1] < 200
     whole = plan.read_bytes()
     assert told[-1] == (len(whole.splitlines()) - 1, 200, True)

@@ -25,18 +25,21 @@ def with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
     import numpy as np
 
     plain = without_escapes(text, marks)
-    array = np.frombuffer(plain, np.uint8)
-    zeros = np.flatnonzero(array[:-1] == _ZERO)
+    array = np.frombuffer(b"\n" + plain, np.uint8)
     # Unsigned differences: bytes below "0" wrap around to large values, and so are not digits.
-    zeros = zeros[(array[zeros + 1] - _ZERO) < _TEN]
-    zeros = zeros[((array[zeros - 1] - _ZERO) >= _TEN) | (zeros == 0)]
+    is_digit = (array - _ZERO) < _TEN
+    found = (array[1:-1] == _ZERO) & is_digit[2:] & ~is_digit[:-2]
+    if marks.separator != ".":  # most zeros before a digit are in fractions
+        found &= array[:-2] != ord(".")
+    zeros = np.flatnonzero(found)  # offsets in the text
+    if not len(zeros):
+        return frozenset()
     is_end = np.zeros(256, bool)
     is_end[list((marks.separator + marks.quote + "\n\r \t").encode("ascii"))] = True
     is_sign = np.zeros(256, bool)
     is_sign[list(b"+-")] = True
-    before = zeros - 1
-    before -= is_sign[array[before]]
-    zeros = zeros[is_end[array[before]] | (before < 0)]
+    before = zeros - is_sign[array[zeros]]  # offsets in the array, of the byte before the number
+    zeros = zeros[is_end[array[before]]]
     return frozenset(columns_at(plain, zeros, marks) if len(zeros) else ())
 
 

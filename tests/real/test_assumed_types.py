@@ -1,0 +1,141 @@
+"""Runs that begin before the column types are known: whatever rows follow, all see the same types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallelrun_jupyter import Run, TabularDataset
+from parallelrun_jupyter.runs.journal.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    RowsDropped,
+    TypesChanged,
+)
+from parallelrun_jupyter.worker.plan_line import PlanLine
+from tests.real.conftest import end_of, rows_of
+
+ROWS = 4000
+WARNING = "later rows have other types than the first ones: 'value' is str, not int64"
+
+
+def table(path: Path, *, last: str = "x") -> TabularDataset:
+    """Return a table of whole numbers, except for the value in its last row."""
+    lines = [f"{row},{row * 3}\n" for row in range(ROWS - 1)]
+    path.write_text("id,value\n" + "".join(lines) + f"{ROWS - 1},{last}\n", encoding="utf-8")
+    return TabularDataset.from_delimited_files(path)
+
+
+def submitted(
+    start: Callable[..., Run], inputs: TabularDataset, *argv: str, **settings: Any
+) -> Run:
+    sizes = {"mini_batch_rows": 100, "mini_batch_size": None}
+    return start("column_types.py", inputs=inputs, arguments=list(argv), **sizes, **settings)
+
+
+def expected(types: str) -> list[str]:
+    return [f"{row} {types}" for row in range(ROWS)]
+
+
+def lines_of(run: Run) -> list[PlanLine]:
+    return [PlanLine.decode(line) for line in run.folder.plan.read_bytes().splitlines()[:-1]]
+
+
+def test_rows_that_confirm_the_types_run_once(start: Callable[..., Run], tmp_path: Path) -> None:
+    run = submitted(start, table(tmp_path / "a.csv", last="7"))
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == expected("int64 int64")
+    assert all("assumed" in line.table for line in lines_of(run)), "no pass before the first row"
+    ends = [e.mini_batch for e in run.events(follow=False) if isinstance(e, AttemptSucceeded)]
+    assert sorted(ends) == list(range(ROWS // 100))
+
+
+def test_a_last_row_of_another_type_lets_all_rows_run_again(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = submitted(start, table(tmp_path / "a.csv"), "--sleep", "0.01")
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == expected("int64 str")
+    snapshot = run.snapshot()
+    assert (snapshot["succeeded"], snapshot["items_succeeded"], snapshot["rows"]) == (
+        40,
+        ROWS,
+        ROWS,
+    )
+    assert (snapshot["attempts_failed"], snapshot["failed"], snapshot["retrying"]) == (0, 0, 0)
+    [warning] = snapshot["warnings"]
+    assert warning.startswith(WARNING)
+    assert not any("assumed" in line.table for line in lines_of(run))
+    events = list(run.events(follow=False))
+    [change] = [k for k, event in enumerate(events) if isinstance(event, TypesChanged)]
+    dropped = [e.mini_batch for e in events[change:] if isinstance(e, RowsDropped)]
+    before = [e.mini_batch for e in events[:change] if isinstance(e, AttemptSucceeded)]
+    after = [e.mini_batch for e in events[change:] if isinstance(e, AttemptSucceeded)]
+    assert sorted(before) == sorted(dropped)
+    assert sorted(after) == list(range(40))
+
+
+def test_types_are_decided_before_a_run_fails(start: Callable[..., Run], tmp_path: Path) -> None:
+    inputs = table(tmp_path / "a.csv")
+    settings = {"error_threshold": 0, "run_max_try": 1, "process_count_per_node": 1}
+    run = submitted(start, inputs, "--refuse", "int64 int64", **settings)
+    assert end_of(run) == "Completed", "with the types of all rows nothing is refused"
+    assert rows_of(run) == expected("int64 str")
+    assert run.snapshot()["items_failed"] == 0
+    run = submitted(start, inputs, "--refuse", "str", **settings)
+    assert end_of(run) == "Failed"
+    assert "error_threshold allows 0" in run.snapshot()["reason"]
+
+
+def test_idle_time_is_used_to_look_ahead(start: Callable[..., Run], tmp_path: Path) -> None:
+    run = submitted(start, table(tmp_path / "a.csv"), "--sleep", "0.5", process_count_per_node=1)
+    until = time.monotonic() + 60
+    while not any(isinstance(e, TypesChanged) for e in run.events(follow=False)):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    ended = [e.mini_batch for e in run.events(follow=False) if isinstance(e, AttemptSucceeded)]
+    assert max(ended) < 30, "it did not wait until a worker met the last row"
+    run.cancel()
+    assert end_of(run) == "Canceled"
+
+
+@pytest.mark.parametrize(
+    "at", [RowsDropped, AttemptSucceeded, TypesChanged], ids=lambda k: k.__name__
+)
+def test_a_driver_killed_around_the_change_loses_nothing(
+    start: Callable[..., Run], tmp_path: Path, at: type[Any]
+) -> None:
+    run = submitted(start, table(tmp_path / "a.csv"), "--sleep", "0.01")
+    for event in run.events():
+        if isinstance(event, at):
+            break
+    pid = json.loads(run.folder.driver.read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    if end_of(run) != "Completed":
+        assert end_of(run.resume()) == "Completed"
+    assert rows_of(run) == expected("int64 str")
+    snapshot = run.snapshot()
+    assert (snapshot["succeeded"], snapshot["items_succeeded"], snapshot["rows"]) == (
+        40,
+        ROWS,
+        ROWS,
+    )
+
+
+def test_rows_that_cannot_be_read_fail_alone_with_the_types_of_the_others(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = submitted(start, table(tmp_path / "a.csv", last="1,2,3"), error_threshold=-1)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == expected("int64 int64")[: ROWS - 1]
+    failures = [e for e in run.events(follow=False) if isinstance(e, AttemptFailed)]
+    assert {e.mini_batch for e in failures} == {39}
+    assert all("has more fields than the 2 columns" in e.message for e in failures)
+    assert not any(isinstance(e, TypesChanged) for e in run.events(follow=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
-from parallelrun_jupyter.data.tables import first_look
+from parallelrun_jupyter.data.tables import first_look, json_lines
+from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import TypesDiffer
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables.reader import load_table
@@ -100,9 +102,78 @@ def test_confirmed_types_are_those_of_all_rows(
         pd.testing.assert_frame_equal(frame, load_table(line))
 
 
-def guess(tmp_path: Path, text: str, **options: Any) -> list[str]:
+VALUES = st.one_of(
+    st.integers(-99, 99), st.floats(-9, 9), st.booleans(), st.none(), st.sampled_from(["a", "7", ""]),
+    st.sampled_from([2**53, 2**53 + 1, -(2**63), 2**63, 2**64]), st.just([1]),
+)  # fmt: skip
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return rows whose columns have few kinds of values at first, and perhaps others later."""
+    rows: list[dict[str, Any]] = [{} for _ in range(draw(st.integers(1, 12)))]
+    for name in draw(st.permutations("abc"))[: draw(st.integers(1, 3))]:
+        first = draw(st.lists(VALUES, min_size=1, max_size=3))
+        change = draw(st.integers(0, len(rows)))
+        for number, row in enumerate(rows):
+            is_there = name in {"a", "b"} or draw(st.booleans())
+            if is_there:
+                row[name] = draw(st.sampled_from(first) if number < change else VALUES)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"inference": "pandas"}, {"column_types": {"a": "str"}}], ids=str
+)
+@given(rows=objects(), head=st.integers(10, 200), size=st.integers(1, 5))
+def test_confirmed_columns_of_json_lines_are_those_of_all_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    options: dict[str, Any],
+    rows: list[dict[str, Any]],
+    head: int,
+    size: int,
+) -> None:
+    path = tmp_path_factory.mktemp("look") / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = TabularDataset.from_json_lines_files(str(path), **options)
+    try:
+        exact = lines_of(dataset, BatchSpec(1, rows=size))
+    except InputError:
+        exact = []
+    with patch.object(json_lines, "HEAD_BYTES", head):
+        try:
+            assumed = lines_of(dataset, BatchSpec(1, rows=size, assumes_types=True))
+        except InputError:
+            assert not exact
+            return
+    if not any("assumed" in line.table for line in assumed):
+        assert [line.table for line in assumed] == [line.table for line in exact]
+        return
+    frames = loaded(assumed)
+    event("types differ" if frames is None else "confirmed")
+    if frames is not None:
+        assert [assumed[0].table[key] for key in ("columns", "types")] == [
+            exact[0].table[key] for key in ("columns", "types")
+        ]
+        for frame, line in zip(frames, exact, strict=True):
+            pd.testing.assert_frame_equal(frame, load_table(line))
+
+
+@pytest.mark.parametrize(
+    ("field", "type_"),
+    [
+        ("7", "int64"), ("-0.5", "float64"), (".5", "float64"), ("1e5", "float64"), ("", "float64"),
+        ("true", "bool"), ("007", "str"), ("2024-01-05", "str"), ("1.2.3", "str"), ("-", "str"),
+        ("x", "str"), ("7 kg", "str"), ("+7", ""), (" 7", ""), ("inf", ""), ("1e", ""), ("NA", ""),
+        ("12345678901234567890", ""),
+    ],
+)  # fmt: skip
+def test_unusual_fields_are_not_guessed(tmp_path: Path, field: str, type_: str) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(text, encoding="utf-8")
-    dataset = TabularDataset.from_delimited_files(str(path), **options)
+    path.write_text(f"a,b\n1,{field}\n2,{field}\n", encoding="utf-8")
+    dataset = TabularDataset.from_delimited_files(path)
     [line] = lines_of(dataset, BatchSpec(1 << 20, assumes_types=True))
-    return line.table["types"] if "assumed" in line.table else []
+    assert line.table.get("assumed") is not None or not type_
+    if type_:
+        assert line.table["types"] == ["int64", type_]
+        assert line.table["types"] == lines_of(dataset, BatchSpec(1 << 20))[0].table["types"]

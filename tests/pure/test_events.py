@@ -33,6 +33,7 @@ KINDS = {
     ev.ItemsFailed: (COUNT, COUNT, TEXT, COUNT, COUNT, *[TEXT] * 5),
     ev.RowsDropped: (*[COUNT] * 7, TEXT),
     ev.CallLimited: (COUNT, COUNT),
+    ev.TypesChanged: (COUNT, TEXT),
     ev.ResultsReused: (COUNT, TEXT, *[COUNT] * 4),
     ev.DuplicatesCopied: (COUNT, COUNT),
     call_events.CallsLimited: (COUNT, COUNT, st.floats(0, 1e6), st.floats(0, 1e6), COUNT),

@@ -18,7 +18,7 @@ from ...worker.tables.delimited import csv_dialect
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
 from .column_types import Inference, fixed_types_of
-from .first_look import HEAD_BYTES, FirstLook, first_look
+from .first_look import HEAD_BYTES, LOOKED_AT, FirstLook, first_look
 from .row_ranges import Range, RowScan
 from .table_files import (
     InputWarning,
@@ -49,10 +49,6 @@ _HEADER_ALIASES = {
     "false": "no_header",
     "none": "no_header",
 }
-
-
-_LOOKED_AT = 4
-"""The number of files whose first rows suggest the types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +384,7 @@ def _first_look(sources: Sources, pass_: DelimitedPass, first: str) -> FirstLook
         return None
     heads: list[bytes] = []
     encoding = ""
-    for source in islice(sources(), _LOOKED_AT):
+    for source in islice(sources(), LOOKED_AT):
         try:
             file = _open_checked(source, pass_, first)
             if file is None:

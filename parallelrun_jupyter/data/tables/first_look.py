@@ -20,6 +20,9 @@ from ...worker.tables.row_splitter import Marks, split_rows
 from .type_inference import Reading, Rules
 
 HEAD_BYTES = 1 << 18
+LOOKED_AT = 4
+"""The number of files whose first rows suggest the types."""
+
 _ROWS = 1000
 _FIELDS = 200_000
 

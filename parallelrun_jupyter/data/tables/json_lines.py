@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ...errors import InputError
@@ -12,6 +13,7 @@ from ...worker.tables.number_forms import FLOAT_HOLDS
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
 from .column_types import fixed_types_of
+from .first_look import HEAD_BYTES, LOOKED_AT
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file
@@ -81,14 +83,51 @@ def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
         raise InputError(msg)
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a dataset, with their types; ``empty`` are those without any value."""
+
+    types: dict[str, str]
+    empty: list[str]
+
+    @classmethod
+    def decide(cls, columns: dict[str, _Column], rows: int, options: dict[str, Any]) -> _Columns:
+        """Return the given types, and the ones that hold all values so far.
+
+        Raises
+        ------
+        InputError
+            A type is given for a column that does not exist.
+        """
+        fixed_types = fixed_types_of(options, list(columns))
+        is_exact = options.get("inference") == "exact"
+        types = {
+            name: fixed_types.get(name) or column.decide(rows, is_exact=is_exact)
+            for name, column in columns.items()
+        }
+        return cls(types, [name for name, each in columns.items() if each.kinds <= {"null"}])
+
+    def table(self, text: TextFile, source: TableFile, assumed: dict[str, Any]) -> str:
+        """Return the JSON table of a file."""
+        columns, types = list(self.types), list(self.types.values())
+        table = {"format": "json_lines", "columns": columns, "types": types, **text.table()}
+        return table_text({**table, **assumed}, source)
+
+
 def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
-    """Yield the mini-batches of JSON lines, after one pass over all rows.
+    """Yield the mini-batches of JSON lines.
+
+    They follow one pass over all rows, or at once if the types are assumed from the first rows.
 
     Raises
     ------
     InputError
         A type is given for a column that does not exist.
     """
+    assumed = _first_look(sources, options) if cut.assumes_types else None
+    if assumed is not None:
+        yield from _plan_assumed(sources, options, cut, assumed)
+        return
     columns: dict[str, _Column] = {}
     rows = 0
     planned: list[tuple[TableFile, TextFile, list[Range]] | PlannedBatch] = []
@@ -105,21 +144,48 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         else:
             planned.append((source, text, ranges))
             rows += sum(range_[2] for range_ in ranges)
-    fixed_types = fixed_types_of(options, list(columns))
-    is_exact = options.get("inference") == "exact"
-    types = [
-        fixed_types.get(name) or column.decide(rows, is_exact=is_exact)
-        for name, column in columns.items()
-    ]
+    decided = _Columns.decide(columns, rows, options)
     for batches in planned:
         if isinstance(batches, PlannedBatch):
             yield batches
             continue
         source, text, ranges = batches
-        table = {"format": "json_lines", "columns": list(columns), "types": types, **text.table()}
-        shown = table_text(table, source)
+        table = decided.table(text, source, {})
         for range_ in ranges:
-            yield PlannedBatch(source, range_, shown)
+            yield PlannedBatch(source, range_, table)
+
+
+def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
+    """Return the columns that the first rows of some files have; None to infer them from all rows."""
+    columns: dict[str, _Column] = {}
+    rows = 0
+    try:
+        for source in islice(sources(), LOOKED_AT):
+            text, _ = _open(source, options["encoding"])
+            head = text.head(text.start, HEAD_BYTES)
+            if head is None:
+                return None
+            lines = head[: head.rfind(b"\n") + 1]
+            _infer(lines, text, columns)
+            rows += sum(1 for _ in parse_lines(lines, text.content_encoding))
+        return _Columns.decide(columns, rows, options) if columns else None
+    except (OSError, EOFError, ValueError):  # InputError is one: a column may come later
+        return None
+
+
+def _plan_assumed(
+    sources: Sources, options: dict[str, Any], cut: BatchSpec, assumed: _Columns
+) -> Plan:
+    given = sorted(fixed_types_of(options, list(assumed.types)))
+    key = {"assumed": {"given": given, "empty": assumed.empty}}
+    for source in sources():
+        try:
+            text, scan = _open(source, options["encoding"])
+            table = assumed.table(text, source, key)
+            for range_ in scan.ranges(cut, text.start):
+                yield PlannedBatch(source, range_, table)
+        except (OSError, EOFError, ValueError) as error:
+            yield unreadable(source, error)
 
 
 def _infer(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:

@@ -1,4 +1,4 @@
-"""Confirms the column types that planning assumed from the first rows of a file.
+"""Confirms the columns and types that planning assumed from the first rows of a file.
 
 If the rows of every range confirm the types, then inference over all rows decides the same types. So a
 range is only accepted if no other range can turn its values into a reason for another type:
@@ -8,6 +8,8 @@ range is only accepted if no other range can turn its values into a reason for a
 - ``float64`` needs numbers that a float holds exactly, or gaps.
 - Numbers with leading zeros are codes, and thus text.
 - A column without any value so far must not have missing words, such as ``NA``: it may be text.
+
+Of JSON lines, ``json_frame`` looks at the values itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import io
 
 from ..failures import BadInput, TypesDiffer
 from .delimited import csv_options, delimited_frame, marks_of
+from .json_lines import json_frame
 from .number_forms import FLOAT_HOLDS, has_long_number, with_leading_zeros
 from .row_splitter import with_line_feeds
 from .text_range import TextRange
@@ -37,6 +40,8 @@ def confirmed_frame(pd: Any, path: str, range_: list[int], table: dict[str, Any]
     """
     try:
         text = TextRange(path, range_, table)
+        if table["format"] == "json_lines":
+            return json_frame(pd, text, table)
         frame = delimited_frame(pd, text, table)
     except BadInput as error:
         raise TypesDiffer(str(error))

@@ -6,12 +6,24 @@ import json
 
 from ..failures import BadInput
 from .delimited import SHOWN_CHARS
+from .number_forms import FLOAT_HOLDS
 from .pandas_types import ConversionError, dates_of, misfit, text_dtype
 from .text_range import TextRange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any, Iterator
+
+
+_NO_VALUE = frozenset([type(None)])
+_CONFIRMS = {
+    "str": _NO_VALUE | {str},
+    "bool": frozenset([bool]),
+    "int64": frozenset([int]),
+    "Int64": _NO_VALUE | {int},
+    "float64": _NO_VALUE | {int, float},
+}
+"""The Python types of the values that confirm an assumed type."""
 
 
 def parse_lines(data: bytes, encoding: str) -> Iterator[tuple[int, Any]]:
@@ -51,6 +63,8 @@ def json_frame(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
     """Return the rows of a text as a DataFrame with the dataset's columns and types."""
     path = text.path
     rows, starts = _rows(text)
+    if "assumed" in table:
+        _check_assumed(rows, table)
     columns = {}
     for name, decided in zip(table["columns"], table["types"]):
         values = [row.get(name) for row in rows]
@@ -72,6 +86,34 @@ def json_frame(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
                 )
             )
     return pd.DataFrame(columns, columns=table["columns"])
+
+
+def _check_assumed(rows: list[dict[str, Any]], table: dict[str, Any]) -> None:
+    """Check that rows have no other columns, and no value that allows for other types.
+
+    Raises
+    ------
+    BadInput
+        They do.
+    """
+    names = dict.fromkeys(table["columns"]).keys()
+    for row in rows:
+        if not row.keys() <= names:
+            raise BadInput("there is another column, %r" % min(row.keys() - names))
+    given, empty = set(table["assumed"]["given"]), set(table["assumed"]["empty"])
+    for name, decided in zip(table["columns"], table["types"]):
+        allowed = _NO_VALUE if name in empty else _CONFIRMS.get(decided)
+        if name in given or allowed is None:  # objects may be anything
+            continue
+        values = [row.get(name) for row in rows]
+        types = set(map(type, values))
+        is_large = (
+            decided == "float64"
+            and int in types
+            and any(type(value) is int and abs(value) > FLOAT_HOLDS for value in values)
+        )
+        if is_large or not types <= allowed:
+            raise BadInput("column %r may not be %s" % (name, decided))
 
 
 def _rows(text: TextRange) -> tuple[list[dict[str, Any]], list[int]]:

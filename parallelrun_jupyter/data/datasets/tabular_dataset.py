@@ -402,15 +402,7 @@ class TabularDataset:
     def types_of_all_rows(self, report: Callable[[], None]) -> dict[str, str]:
         """Return the type of each column, inferred from all rows; empty if no file can be read.
 
-        Parameters
-        ----------
-        report
-            Called as a sign of progress.
-
-        Raises
-        ------
-        InputError
-            The files cannot be listed, or their headers differ.
+        ``report`` is called as a sign of progress. InputError: the files cannot be listed.
         """
         types: dict[str, str] = {}
         for text, _ in self.mini_batches(0, BatchSpec(_WHOLE_FILES)):

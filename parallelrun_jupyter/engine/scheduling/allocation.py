@@ -131,7 +131,7 @@ class Allocation(Protocol):
         """
 
     def start_over(self, mini_batches: Sequence[int], /) -> None:
-        """Forget what was queued, and allocate these again; not if ``uploads_parts``."""
+        """Allocate these again, and let none of the others wait; not if ``uploads_parts``."""
 
     def drop(self, mini_batch: int, /) -> None:
         """Forget a mini-batch that has failed for good."""
@@ -276,10 +276,11 @@ class Pending:
             heappush(self._delayed, (due_ms, mini_batch))
 
     def start_over(self, mini_batches: Sequence[int], /) -> None:
-        """Queue these instead of all earlier retries."""
+        """Queue these, and those that were queued already, without a delay."""
+        queued = {*mini_batches, *self._retries, *self._earlier, *(k for _, k in self._delayed)}
         self._delayed.clear()
         self._earlier.clear()
-        self._retries = deque(mini_batches)
+        self._retries = deque(sorted(queued))
         self._only_retries = False
 
     def ready_parts(self) -> list[Part]:

@@ -24,7 +24,11 @@ from parallelrun_jupyter.data.batching import BatchSpec
 
 WHOLE = BatchSpec(1 << 60)
 ONE_ROW = BatchSpec(1, rows=1)
-CUTS = {"whole": WHOLE, "one row": ONE_ROW, "two rows": BatchSpec(1, rows=2)}
+CUTS = {
+    "whole": WHOLE,
+    "one row": ONE_ROW,
+    "two rows": BatchSpec(1, rows=2, assumes_types=True),
+}
 
 Made: TypeAlias = tuple[TabularDataset, pd.DataFrame]
 

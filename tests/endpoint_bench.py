@@ -161,8 +161,8 @@ class EndpointBench:
     def _perform(self, actions: list[sg.Action]) -> None:
         for action in actions:
             match action:
-                case sg.Record(event):
-                    self.events.append(event)
+                case sg.Record(events):
+                    self.events += events
                 case sg.Assign(node, first, number, attempt):
                     start = int(self.now) + action.after_ms
                     for k in range(number):

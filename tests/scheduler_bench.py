@@ -65,8 +65,8 @@ class Bench:
     def _perform(self, actions: Iterable[sg.Action]) -> None:  # noqa: C901 - one flat match
         for action in actions:
             match action:
-                case sg.Record(event):
-                    self.events.append(event)
+                case sg.Record(events):
+                    self.events += events
                 case sg.Assign(node, first, count, attempt, ranges, isolates, suspect):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
                     for mini_batch in range(first, first + count):

@@ -18,7 +18,7 @@ from .call_limits import CallLimits
 from .limits import Limits
 from .outside_events import outside_event, worker_event
 from .parts import Parts
-from .signals import Action, Record, Refuse, Signal
+from .signals import Action, Refuse, Signal, add_event
 from .tries import first_refused
 
 _ALL_DONE = "it is Completed without failures, so nothing is left to run"
@@ -224,7 +224,7 @@ class Scheduler:
 
     def _record(self, event: Event) -> None:
         self.state.apply(event := self._limits.worded(event))
-        self._actions.append(Record(event))
+        add_event(self._actions, event)
 
     def _plan_changed(self, signal: signals.PlanChange) -> None:
         match signal:
@@ -310,9 +310,10 @@ class Scheduler:
         offset = signal.offset
         now, worker, part, calls = self._now, signal.worker, signal.part, self._calls
         records_now = not self._allocation.uploads_parts
-        for success in signal.successes:
+        claimed = self._assignments.claim_all(signal.node, signal.successes)
+        for is_claimed, success in zip(claimed, signal.successes, strict=True):
             mini_batch, attempt, items, rows, us, length, crc = success
-            if self._assignments.claim(mini_batch, attempt, signal.node):
+            if is_claimed:
                 self._assignments.clear_losses(mini_batch)
                 if calls is not None:
                     calls.succeed(mini_batch, us)

@@ -1,6 +1,6 @@
 """Signals, which the scheduler receives, and actions, which it returns: two closed unions.
 
-Neither is stored; an event for the journal is returned as ``Record(event)``.
+Neither is stored; events for the journal are returned as ``Record(events)``.
 """
 
 from __future__ import annotations
@@ -402,9 +402,9 @@ PROGRESS = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Append this event to the journal."""
+    """Append these events to the journal."""
 
-    event: Event
+    events: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,3 +487,11 @@ Action: TypeAlias = (
     | Finish
     | Refuse
 )
+
+
+def add_event(actions: list[Action], event: Event) -> None:
+    """Let the actions record one more event; events in a row are one action, as a run has millions."""
+    if actions and isinstance(actions[-1], Record):
+        actions[-1].events.append(event)
+    else:
+        actions.append(Record([event]))

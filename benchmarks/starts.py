@@ -29,7 +29,7 @@ def _worker_ready(folder: Path) -> float:
         start={
             "script": str(folder / "empty_worker.py"), "argv": ["empty_worker.py"],
             "cwd": str(folder), "sys_path": [str(folder)], "append_rows": True,
-            "answers_items": True, "output_format": "text", "logging_level": "INFO",
+            "answers_items": True, "has_tables_only": False, "output_format": "text", "logging_level": "INFO",
             "roots": [str(folder)], "output_dir": str(folder), "log_dir": str(folder),
             "uses": {"folder": "", "names": {}},
             "calls": {"concurrency": 1, "by_item": False, "prices": {}, "limit_s": 60, "run_id": "r"},

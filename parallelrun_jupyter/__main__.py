@@ -24,9 +24,9 @@ def _drive(path: str, channel: str = "-1", begin: str = "") -> None:
         driving.detach()
         driving.stand_by(int(channel), begin)
         return
-    driving.import_driver()
-    driving.detach()
     if (Path(path) / "pipeline.json").exists():
+        driving.import_driver()
+        driving.detach()
         from .pipelines.driver import drive_pipeline
 
         drive_pipeline(path)

@@ -162,8 +162,8 @@ class EndpointBench:
     def _perform(self, actions: list[act.Action]) -> None:
         for action in actions:
             match action:
-                case act.Record(event):
-                    self.events.append(event)
+                case act.Record(events):
+                    self.events += events
                 case act.Assign(node, first, number, attempt):
                     start = int(self.now) + action.after_ms
                     for k in range(number):

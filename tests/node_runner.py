@@ -46,7 +46,7 @@ class NodeRunner:
         self._selector = selectors.DefaultSelector()
         words = {
             "script": str(folder / "score.py"), "argv": ["score.py"], "cwd": str(folder),
-            "sys_path": [], "append_rows": True, "answers_items": True, "output_format": "text",
+            "sys_path": [], "append_rows": True, "answers_items": True, "has_tables_only": False, "output_format": "text",
             "logging_level": "INFO", "roots": [str(folder)], "output_dir": "", "log_dir": "",
             "uses": {"folder": "", "names": {}},
             "calls": {"concurrency": 1, "by_item": False, "prices": {}, "limit_s": 60, "run_id": "r"},

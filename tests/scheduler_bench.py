@@ -68,8 +68,8 @@ class Bench:
     def _perform(self, actions: Iterable[act.Action]) -> None:  # noqa: C901, PLR0912 - one flat match
         for action in actions:
             match action:
-                case act.Record(event):
-                    self.events.append(event)
+                case act.Record(events):
+                    self.events += events
                 case act.Assign(node, first, count, attempt, ranges, isolates, suspect):
                     self.assigned += [(node, k, attempt) for k in range(first, first + count)]
                     for mini_batch in range(first, first + count):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from ..engine.node_pool import PoolFactory
 from ..errors import ConfigError
+
+if TYPE_CHECKING:  # slow to import: a new driver starts workers before it imports the rest
+    from ..engine.node_pool import PoolFactory
 
 
 def find_backend(name: str) -> PoolFactory:

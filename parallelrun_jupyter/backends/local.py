@@ -11,17 +11,15 @@ from dataclasses import replace
 from ..engine.node.fork_server import CAN_FORK, ForkServerCache, ForkServerClient
 from ..engine.node.node import Node
 from ..engine.node.stager import StagerClient, staging_spec
-from ..engine.node.worker_process import WorkerSpec
 from ..engine.output.part_uploader import PartUploader, UploadTarget, upload_target
 from ..engine.scheduling import signals
 from ..engine.scheduling.actions import Piece
 from ..engine.scheduling.limits import NodeLimits
 from ..engine.scheduling.signals import Signal
-from ..machine import thread_caps, visible_gpus
 from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunRecord
-from ..worker.memory_items import FOLDER_VARIABLE
-from ..worker.uses import NOTEBOOK_ROOT
+from .early_workers import EarlyWorkers
+from .worker_spec import worker_spec
 
 
 class LocalPool:
@@ -37,6 +35,8 @@ class LocalPool:
         Names of the nodes. Default: ``node_count`` of them, from ``n0`` on.
     fork_servers
         The cache of fork servers. Default: workers are started directly.
+    early
+        Workers of the only node that run already. Default: none.
     target
         The object store to which nodes upload parts of the output. Default: the driver stores the
         rows.
@@ -51,10 +51,11 @@ class LocalPool:
         *,
         names: Sequence[str] = (),
         fork_servers: ForkServerCache | None = None,
+        early: EarlyWorkers | None = None,
         target: UploadTarget | None = None,
     ) -> None:
         names = names or [f"n{number}" for number in range(record.placement.node_count)]
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector() if early is None else early.selector
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_out, False)
         os.set_blocking(self._wake_in, False)
@@ -64,9 +65,12 @@ class LocalPool:
             self._uploader = PartUploader(target, folder.path / "kept", names, self._selector)
             keep_rows = self._uploader.spool.append
         origin = time.monotonic() - (time.time() - record.created_at)
-        spec = worker_spec(folder, record, environ)
+        spec = worker_spec(folder, record, environ) if early is None else early.spec
+        workers = [] if early is None else early.take()
         #: signals for the next `wait` or `step`
-        self._queued: list[Signal] = []
+        self._queued: list[Signal] = [
+            signals.WorkerSpawned(worker.node, worker.name, worker.pid) for worker in workers
+        ]
         self._fork_server: ForkServerClient | None = None
         if fork_servers is not None and record.script.preload and CAN_FORK:
             self._fork_server = fork_servers.get(spec.python, record.script.preload, spec.environ)
@@ -87,6 +91,7 @@ class LocalPool:
                 keep_rows=keep_rows,
                 origin=origin,
                 stager=_start_stager(record, name, environ, self._selector),
+                workers=workers,
             )
             for name in names
         }
@@ -230,63 +235,15 @@ def _start_stager(
     return StagerClient(spec, environ, selector) if spec else None
 
 
-def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]) -> WorkerSpec:
-    """Return how the workers of a run on this machine are started."""
-    secrets = record.secret_variables()  # only the driver opens stores, not the script
-    variables = {k: v for k, v in environ.items() if k not in secrets}
-    variables.update(record.inputs.side_variables({}))
-    variables.update(record.script.recorded_variables())
-    workers = record.placement.process_count_per_node * record.placement.node_count
-    variables.update(thread_caps(workers, record.placement.cores, variables))
-    folder.make_script_output(record)
-    output_dir = folder.script_output(record)
-    variables["AZUREML_BI_OUTPUT_PATH"] = output_dir
-    if record.has_variables:
-        variables[FOLDER_VARIABLE] = str(folder.data)
-    snapshot = str(folder.script)
-    script = record.script.path_in(snapshot)
-    return WorkerSpec(
-        python=record.script.python,
-        environ=variables,
-        logs=folder.user_logs,
-        start={
-            "script": script,
-            "argv": [script, *record.script.argv({}, output_dir)],
-            "cwd": record.script.working_directory(snapshot),
-            "sys_path": record.script.import_paths(snapshot),
-            "append_rows": record.output.append_rows,
-            "answers_items": record.limits.isolate_failures,
-            "output_format": record.output.format,
-            "logging_level": record.script.logging_level,
-            "roots": _roots(folder, record),
-            "uses": {"folder": str(folder.uses), "names": record.script.uses},
-            "calls": {
-                "concurrency": record.calls.concurrency,
-                "by_item": record.calls.by_item,
-                "prices": record.calls.token_prices,
-                "limit_s": record.limits.run_invocation_timeout,
-                "run_id": record.run_id,
-            },
-            "output_dir": output_dir,
-            "log_dir": str(folder.user_logs / "entry_script"),
-        },
-        gpus=visible_gpus(variables),
-    )
-
-
-def _roots(folder: RunFolder, record: RunRecord) -> list[str]:
-    """Return the folders of the user's code."""
-    is_single = record.script.source_directory is None
-    roots = [str(folder.script), *([record.script.cwd] if is_single else [])]
-    return [*roots, NOTEBOOK_ROOT] if record.script.uses else roots
-
-
 def make_pool(
     folder: RunFolder,
     record: RunRecord,
     keep_rows: Callable[[bytes], tuple[int, int]],
     fork_servers: ForkServerCache | None = None,
+    early: EarlyWorkers | None = None,
 ) -> LocalPool:
     """Return the pool of a run on this machine."""
     target = upload_target(record, os.environ)
-    return LocalPool(folder, record, keep_rows, fork_servers=fork_servers, target=target)
+    return LocalPool(
+        folder, record, keep_rows, fork_servers=fork_servers, early=early, target=target
+    )

@@ -1,18 +1,19 @@
 """The driver's process: detaches, drives a run, and waits for the next one of the same notebook.
 
-``launcher.py`` is the side of the notebook. What takes long to import is imported after a fork server was
-started, which imports at the same time.
+``launcher.py`` is the side of the notebook. What takes long to import is imported after the fork server
+or the workers were started, which import at the same time.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from .channel import ACCEPTED, ENDING, ENDING_WITH_IMPORTS, IDLE, is_readable
 
 if TYPE_CHECKING:
     from ..backends.azureml.foreign.driver import ForeignDriver
+    from ..backends.early_workers import EarlyWorkers
     from ..runs.run_folder import RunFolder
 
 _STANDBY_S = 600.0
@@ -29,7 +31,7 @@ _STANDBY_S = 600.0
 
 
 def import_driver() -> None:
-    """Import the driver's modules: a new driver does so before it detaches, to report a failure."""
+    """Import the driver's modules: the launcher of a new driver waits for it, to report a failure."""
     gc.disable()  # nothing that an import makes is garbage
     from ..backends import local  # noqa: F401 - the backend of most runs
     from ..engine import driver  # noqa: F401
@@ -41,6 +43,27 @@ def detach() -> None:
     """Fork and end the parent: the driver is then independent of its launcher."""
     if os.fork() != 0:
         os._exit(0)
+
+
+def detach_when_started() -> Callable[[], None]:
+    """Fork; the parent ends when the driver has started, or fails if the driver ends before that.
+
+    Returns
+    -------
+    function
+        To be called when the driver has started.
+    """
+    started_out, started = os.pipe()
+    if os.fork() != 0:
+        os.close(started)
+        os._exit(0 if os.read(started_out, 1) else 1)
+    os.close(started_out)
+
+    def report() -> None:
+        os.write(started, b"!")
+        os.close(started)
+
+    return report
 
 
 def drive(path: str, channel: int = -1) -> None:
@@ -60,9 +83,17 @@ def drive(path: str, channel: int = -1) -> None:
     RunFolderError
         Another driver is driving the run.
     """
-    fork_servers = ForkServerCache()
-    requests = _channel(channel) if channel >= 0 else None
-    _drive_all(path, fork_servers, requests)
+    report_start = detach_when_started()
+    from ..backends.early_workers import start_early
+
+    with ExitStack() as held:
+        early = start_early(path)
+        if early is not None:
+            held.callback(early.close)
+        import_driver()
+        report_start()
+        requests = _channel(channel) if channel >= 0 else None
+        _drive_all(path, ForkServerCache(), requests, early)
 
 
 def stand_by(channel: int, begin: str) -> None:
@@ -91,16 +122,22 @@ def _channel(descriptor: int) -> socket.socket:
 
 
 def _drive_all(
-    path: str | None, fork_servers: ForkServerCache, requests: socket.socket | None
+    path: str | None,
+    fork_servers: ForkServerCache,
+    requests: socket.socket | None,
+    early: EarlyWorkers | None = None,
 ) -> None:
-    """Drive a run, then each further one that is requested."""
+    """Drive a run, whose workers may be started already, then each further one that is requested."""
+    import logging
+
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from ..runs.run_folder import find
 
     next_path = path
     try:
         while next_path is not None:
-            is_well = _drive(find(next_path), fork_servers, requests)
+            is_well = _drive(find(next_path), fork_servers, requests, early)
+            early = None
             # A backend's leftover threads would disturb the next run.
             can_stay = is_well and threading.active_count() == 1
             gc.collect()  # free the state of the last run
@@ -110,13 +147,18 @@ def _drive_all(
 
 
 def _drive(
-    folder: RunFolder, fork_servers: ForkServerCache, requests: socket.socket | None
+    folder: RunFolder,
+    fork_servers: ForkServerCache,
+    requests: socket.socket | None,
+    early: EarlyWorkers | None,
 ) -> bool:
     from ..backends import find_module
     from ..engine.driver import Driver
     from ..runs.resume_request import read_resume
 
     record = read_resume(folder).applied_to(folder.read_record())
+    import logging
+
     logging.getLogger("parallelrun_jupyter").setLevel(record.script.logging_level)
     backend = find_module(record.placement.backend)
 
@@ -129,6 +171,8 @@ def _drive(
         driver = backend.make_driver(folder)
     else:
         make_pool = partial(backend.make_pool, fork_servers=fork_servers)
+        if early is not None:
+            make_pool = partial(make_pool, early=early)
         driver = Driver(folder, make_pool, on_end=announce)
     if os.environ.get("PARALLELRUN_TELEMETRY"):
         from ..engine.telemetry.start import start_telemetry

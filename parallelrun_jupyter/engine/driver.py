@@ -60,7 +60,8 @@ _log = logging.getLogger(__name__)
 _MAX_WAIT_S = 0.25
 _CONTROL_S = 0.1
 _SAVE_S = 0.3
-"""Interval of writing state.json; longer if that would take more than two percent of the time."""
+"""Least interval of writing state.json, if it has changed; longer if that would take more than two
+percent of the time."""
 
 _CANCEL_REQUESTS = {"cancel": False, "cancel-drain": True}
 """Names of control files that cancel the run, and whether running mini-batches finish first."""
@@ -140,6 +141,7 @@ class Driver:
         )
         self._control_at = 0.0
         self._save_at = time.monotonic() + _SAVE_S
+        self._is_saved = False
         self._seen_requests: set[str] = set()
         self._is_over = False
         self._publisher: Publisher | None = None
@@ -254,7 +256,7 @@ class Driver:
         while self._queued:
             self._handle(self._queued.popleft())
         self._committer.step()
-        if time.monotonic() >= self._save_at:
+        if not self._is_saved and time.monotonic() >= self._save_at:
             self._save_state()
         self._lock.heartbeat()
         self._read_control()
@@ -269,6 +271,7 @@ class Driver:
             _log.exception("state.json could not be written")
         now = time.monotonic()
         self._save_at = now + max(_SAVE_S, 50 * (now - started))
+        self._is_saved = True
 
     def _post(self, signal: Signal) -> None:
         """Queue a signal; may be called from any thread."""
@@ -302,8 +305,8 @@ class Driver:
     def _perform(self, wanted: list[Action]) -> None:  # noqa: C901 - one flat match over the closed union
         for action in wanted:
             match action:
-                case Record(event):
-                    self._record_event(event)
+                case Record(events):
+                    self._record_events(events)
                 case Assign():
                     self._assign(action)
                 case actions.UploadPart(node, first, pieces):
@@ -336,12 +339,15 @@ class Driver:
         divided = frozenset(self._scheduler.state.answers)
         self._copied = CopiedRows(self._folder, self._record, action.items, divided, self._post)
 
-    def _record_event(self, event: Event) -> None:
-        if isinstance(event, RunFinished):
-            self._list_failed_items(event.at_ms)
-        self._committer.record(event)
-        self._note(event)
-        self._check_columns(event)
+    def _record_events(self, events: list[Event]) -> None:
+        self._is_saved = False
+        for event in events:
+            if isinstance(event, RunFinished):
+                self._list_failed_items(event.at_ms)
+            self._committer.record(event)
+            self._note(event)
+            if self._schema_check.is_needed:
+                self._check_columns(event)
 
     def _assign(self, action: Assign) -> None:
         lines = self._plan.lines(action.first, action.count)

@@ -133,7 +133,7 @@ class AttemptRunner:
         Everything that it loads and makes is in its own calls, so that `drop_frames` can free it.
         """
         failed: Failed | None = {} if self._answers_items else None
-        return self.encoded(attempt, self.call(attempt, line, failed), line, failed)
+        return self.encoded(attempt, self._run(line, attempt, failed), line, failed)
 
     def call(self, attempt: Attempt, line: PlanLine, failed: Failed | None) -> Any:
         """Call ``run()``; return its result, or what is to be awaited for it."""

@@ -117,7 +117,8 @@ def die_with_parent(parent: int) -> None:
     """End this process and its group when process ``parent`` ends.
 
     On Linux the kernel ends this process immediately, whatever the script is doing. A thread that
-    checks once a second ends the rest of the group, and everything on other systems.
+    waits for the parent ends the rest of the group, and everything on other systems. Where it cannot
+    wait, it checks once a second.
     """
     if sys.platform == "linux":
         set_death_signal()
@@ -147,9 +148,28 @@ def set_death_signal() -> None:
 
 
 def _watch(parent: int) -> None:
+    _wait_for_end(parent)
     while os.getppid() == parent:
         time.sleep(1)
     _kill_own_group()
+
+
+def _wait_for_end(parent: int) -> None:
+    """Wait until the parent has ended, without waking up; return at once where that is impossible."""
+    pidfd_open = getattr(os, "pidfd_open", None)  # Linux, from Python 3.9 on
+    if pidfd_open is None:
+        return
+    import select
+
+    try:
+        descriptor = pidfd_open(parent)
+    except OSError:  # the parent has ended, or the kernel is too old
+        return
+    ends = select.poll()
+    ends.register(descriptor, select.POLLIN)
+    if os.getppid() == parent:  # else the number may belong to another process
+        ends.poll()
+    os.close(descriptor)
 
 
 def _kill_own_group() -> None:

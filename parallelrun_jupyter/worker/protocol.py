@@ -58,6 +58,7 @@ START_KEYS = (
     "log",
     "append_rows",
     "answers_items",
+    "has_tables_only",
     "output_format",
     "logging_level",
     "roots",

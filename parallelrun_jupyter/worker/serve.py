@@ -61,6 +61,8 @@ class Worker:
             return 1
         if not self._init():
             return 1
+        if self._has_tables_only:
+            self._import_for_tables()
         if self._loop is not None or self._concurrency > 1:
             return self._serve_calls()
         while True:
@@ -79,6 +81,7 @@ class Worker:
         self._log = WorkerLog(start["log"])
         self._script_path = start["script"]
         self._uses = start["uses"]
+        self._has_tables_only = start["has_tables_only"]
         # The node reads the stack of a crash or a timeout from this file.
         faulthandler.enable(file=self._dump, all_threads=False)
         faulthandler.register(signal.SIGTERM, file=self._dump, all_threads=False, chain=True)
@@ -137,6 +140,15 @@ class Worker:
         run_line = self._runner.run_line
         self._replies.report(now, ["ready", int((now - began) * 1000), run_line])
         return True
+
+    def _import_for_tables(self) -> None:
+        """Import what loads tables, while the first mini-batch is planned."""
+        from .tables.reader import import_ahead
+
+        imports = GcFreeImports(self._roots)
+        imports.install()
+        import_ahead()
+        imports.remove()
 
     def _prepare(self, script: EntryScript) -> None:
         """Get ready to call the script's functions: an event loop for async ones."""

@@ -52,18 +52,18 @@ class WorkerLog:
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._limit = LogLimit(path)
-        self._tag = b"#-"
+        self._mini_batch = -1
         #: whether each call has its own tag, as several are in flight
         self.is_divided = False
 
     @property
     def tag(self) -> bytes:
         """The tag of the following lines."""
-        return current_tag.get() if self.is_divided else self._tag
+        return current_tag.get() if self.is_divided else tag_of(self._mini_batch)
 
     def set_mini_batch(self, mini_batch: int) -> None:
         """Set the mini-batch of the following lines; -1 for none."""
-        self._tag = tag_of(mini_batch)
+        self._mini_batch = mini_batch
 
     def write_lines(self, level: bytes, text: bytes, end: bytes = b"") -> None:
         """Append the lines of ``text``; its last line end may be missing."""
@@ -244,6 +244,8 @@ class _Tagger(io.RawIOBase):
         self._level = level
         self._fd = fd
         self._lines = ShownLines()
+        #: whether text was written since `end_line`
+        self.is_used = False
         #: the unfinished lines of each call, by its tag, if several are in flight
         self._divided: dict[bytes, ShownLines] = {}
 
@@ -255,6 +257,7 @@ class _Tagger(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         shown = self._lines
+        self.is_used = True
         if self._log.is_divided:
             tag = self._log.tag
             if tag not in self._divided:
@@ -269,6 +272,7 @@ class _Tagger(io.RawIOBase):
 
     def end_line(self) -> None:
         """Log the unfinished text at the end of a mini-batch."""
+        self.is_used = self._log.is_divided  # then the text of other calls may be unfinished
         shown = self._lines
         if self._log.is_divided:
             shown = self._divided.pop(self._log.tag, shown)
@@ -326,8 +330,9 @@ class UserStreams:
         for stream in self._streams:
             if not stream.closed:
                 stream.flush()
-        self._out.end_line()
-        self._err.end_line()
+        for raw in (self._out, self._err):
+            if raw.is_used:
+                raw.end_line()
         if took_s > _NO_TIME_S:
             self._pipes = [fd for fd in self._pipes if _is_read_empty(fd)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,10 +17,12 @@ from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import text_encoding
 from parallelrun_jupyter.data.tables.delimited import Dialect, _header_names, _plain_names
+from parallelrun_jupyter.data.tables.row_ranges import RowScan
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import delimited
 from parallelrun_jupyter.worker.tables.reader import load_table
+from parallelrun_jupyter.worker.tables.row_splitter import Marks
 
 LAW = settings(max_examples=250)
 
@@ -122,6 +126,49 @@ def test_mini_batches_hold_the_rows_that_pandas_reads(
     expected.columns = joined.columns
     pd.testing.assert_frame_equal(joined, expected)
     assert all(len(frame) for frame in frames)
+
+
+@LAW
+@given(
+    soup=SOUP,
+    block=st.integers(1, 30),
+    separator=st.sampled_from(",;\t"),
+    quote=st.sampled_from(['"', "'", ""]),
+    encoding=st.sampled_from(["utf-8", "utf-16", "gbk", "latin-1"]),
+)
+@example("a,b\n1,2\n", 30, ",", '"', "utf-8")
+@example("a,b\r\n1,2\n", 1, ",", '"', "utf-8")
+@example("a\rb\n1\n", 30, ",", '"', "utf-8")
+@example('a,"b\nc"\n1,2\n', 30, ",", '"', "utf-8")
+def test_the_first_row_and_the_rest_are_all_rows(
+    folder: Path, soup: str, block: int, separator: str, quote: str, encoding: str
+) -> None:
+    path = folder / "scan.csv"
+    path.write_bytes(soup.encode(encoding, "replace"))
+    marks = Marks(separator, quote)
+    text = text_encoding.text_file(str(path), encoding, str(marks))
+    cut = BatchSpec(1, rows=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_encoding, "BLOCK_BYTES", 4 * block)
+        rows = list(RowScan(text, marks).ranges(cut, text.start))
+        scan = RowScan(text, marks)
+        head, after = scan.first_row()
+        rest = list(scan.ranges(cut, after))
+    assert rest == rows[1:]
+    if rows:  # blank lines before a row are part of its range
+        data = path.read_bytes()[rows[0][0] : after].decode(text.encoding, "replace")
+        assert data.endswith(head.decode(text.content_encoding, "replace"))
+        assert after == rows[0][1]
+
+
+def test_a_table_is_checked_without_numpy(folder: Path) -> None:
+    path = folder / "plain.csv"
+    path.write_text("a,b\n" + "1,2\n" * 100_000)
+    code = (
+        "import sys; from parallelrun_jupyter import TabularDataset;"
+        "TabularDataset.from_delimited_files(sys.argv[1]).check(); assert 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=True)
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])

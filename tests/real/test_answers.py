@@ -281,3 +281,23 @@ def test_without_answers_an_exception_is_a_value_and_fail_is_refused(tmp_path: P
     assert isinstance(good, signals.Success)
     assert good.rows == 10
     assert "isolate_failures is off" in bad.failure.message
+
+
+AHEAD = """
+import sys
+
+def init():
+    assert "pandas" not in sys.modules
+
+def run(mini_batch):
+    return ["pandas"] if "pandas" in sys.modules else []
+"""
+
+
+@pytest.mark.parametrize("is_only_input", [True, False])
+def test_pandas_is_imported_before_the_first_table_and_after_init(
+    tmp_path: Path, *, is_only_input: bool
+) -> None:
+    with NodeRunner(tmp_path, AHEAD, has_tables_only=is_only_input) as runner:
+        (answer,) = runner.run([line_of(PATHS[:1])])
+        assert answer.rows == is_only_input

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import selectors
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -337,3 +339,63 @@ def test_a_child_that_misses_its_deadline_is_killed() -> None:
     assert (before, child.is_overdue) == (False, True)
     assert child.receive(TIMEOUT_S) is None
     assert child.died().reason == KILLED
+
+
+IDLE = """
+import os, time
+from parallelrun_jupyter.worker.child_loop import die_with_parent
+
+def wake_ups():
+    (thread,) = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
+    with open("/proc/self/task/%s/status" % thread) as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("voluntary"))
+
+die_with_parent(os.getppid())
+time.sleep(0.3)
+before = wake_ups()
+time.sleep(3.2)
+print(wake_ups() - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for any process")
+def test_the_thread_that_watches_the_parent_sleeps() -> None:
+    done = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2, "it checks once a second"
+
+
+GROUP = """
+import os, subprocess, sys, time
+from parallelrun_jupyter.worker.child_loop import end_group_with_parent
+
+if sys.argv[1] == "parent":
+    subprocess.Popen([sys.executable, "-c", sys.argv[2], "child", ""], start_new_session=True)
+    sys.stdin.read()
+else:
+    print(os.getpid(), flush=True)
+    sleeper = subprocess.Popen(["sleep", "60"])
+    end_group_with_parent(os.getppid())
+    print(sleeper.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_group_ends_with_its_parent() -> None:
+    words = [sys.executable, "-c", GROUP, "parent", GROUP]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+        assert parent.stdout.read() == "", "the pipe ends with the last process that holds it"
+    assert not any(map(is_running, pids))
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie may wait for whoever adopted it."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -229,7 +229,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("{}")
     words = {
         "script": str(tmp_path / "score.py"), "argv": [], "cwd": str(tmp_path), "sys_path": [],
-        "log": str(tmp_path / "w.log"), "append_rows": True, "answers_items": True, "output_format": "text",
+        "log": str(tmp_path / "w.log"), "append_rows": True, "answers_items": True, "has_tables_only": False, "output_format": "text",
         "logging_level": "INFO", "roots": [], "output_dir": "", "log_dir": "", "agent_name": "", "uses": {"names": {}},
         "calls": {"concurrency": 1, "by_item": False, "prices": {}, "limit_s": 60, "run_id": "r"},
     }  # fmt: skip

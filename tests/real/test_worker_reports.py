@@ -30,7 +30,7 @@ def send(tmp_path: Path) -> Iterator[Send]:
     )
     start = {
         "script": str(tmp_path / "script.py"), "argv": ["script.py"], "cwd": str(tmp_path),
-        "sys_path": [], "log": str(tmp_path / "w.log"), "append_rows": True, "answers_items": True,
+        "sys_path": [], "log": str(tmp_path / "w.log"), "append_rows": True, "answers_items": True, "has_tables_only": False,
         "output_format": "text", "logging_level": "INFO", "roots": [str(tmp_path)],
         "output_dir": str(tmp_path), "log_dir": str(tmp_path), "agent_name": "process000",
         "uses": {"folder": "", "names": []},

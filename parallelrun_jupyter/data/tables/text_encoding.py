@@ -20,6 +20,8 @@ from ...errors import InputError
 from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byte
 
 BLOCK_BYTES = 1 << 22
+_FIRST_BLOCK_BYTES = 1 << 16
+"""A small first block: many readers of a file need its header only."""
 
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zip": "zip"}
 _MARKS = {
@@ -109,6 +111,11 @@ class TextFile:
         """The encoding of the `blocks`."""
         return self.encoding if self.is_transparent else "utf-8"
 
+    @property
+    def keeps_offsets(self) -> bool:
+        """Whether offsets in the `blocks` are offsets in the file."""
+        return self.is_transparent or self.is_whole
+
     def table(self) -> dict[str, Any]:
         """Return the part of a plan line's table that `TextRange` needs."""
         table: dict[str, Any] = {"encoding": self.encoding}
@@ -134,7 +141,7 @@ class TextFile:
         skipped = self.start if self.is_whole and decode is not None else 0
         with _open(self.path, self.compression) as file:
             file.read(self.start - skipped)
-            chunk = file.read(BLOCK_BYTES)
+            chunk = file.read(min(_FIRST_BLOCK_BYTES, BLOCK_BYTES))
             while True:
                 following = file.read(BLOCK_BYTES) if chunk else b""
                 is_last = not following
@@ -195,7 +202,7 @@ class TextFile:
 
     def _size_of(self, text: bytes) -> int:
         """Return the number of bytes in the file of a part of its content."""
-        if self.is_transparent or self.is_whole:
+        if self.keeps_offsets:
             return len(text)
         return len(text.decode("utf-8").encode(self.encoding))
 
@@ -205,7 +212,7 @@ class TextFile:
 
     def places(self, data: bytes, ends: Any) -> Any:
         """Convert offsets in a block's text to offsets in the file, both from the block's start."""
-        if self.is_transparent or self.is_whole:
+        if self.keeps_offsets:
             return ends
         import numpy as np
 

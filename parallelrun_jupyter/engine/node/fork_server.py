@@ -7,7 +7,6 @@ itself. Only Linux lets a process adopt orphans. The other side is ``worker/fork
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
@@ -233,4 +232,6 @@ def _kill_orphan(pid: int) -> None:
 
 def _adopt_orphans(*, adopt: bool) -> None:
     """Start or stop being the parent of descendants whose own parent has ended."""
+    import ctypes  # only for forked workers
+
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)

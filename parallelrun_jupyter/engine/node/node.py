@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...data.datasets.inputs import count_items
@@ -83,6 +83,8 @@ class Node:
         ``time.monotonic()`` at the run's creation.
     stager
         Stages remote inputs. Default: all inputs are local.
+    workers
+        Workers that were started already, in the first slots. Default: none.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Node:
         keep_rows: Callable[[bytes], tuple[int, int]],
         origin: float,
         stager: StagerClient | None = None,
+        workers: Sequence[WorkerProcess] = (),
     ) -> None:
         self.name = name
         self._slots = slots
@@ -104,8 +107,8 @@ class Node:
         self._selector = selector
         self._keep_rows = keep_rows
         self._stager = stager
-        self._workers: list[WorkerProcess] = []
-        self._started = 0
+        self._workers = list(workers)
+        self._started = len(self._workers)
         self._restarts = RestartBackoff(slots)
         self.feeder = Feeder(self._workers)
         self._sampled_at = 0.0

@@ -15,15 +15,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...worker import protocol
 from ...worker.log_limit import LogLimit
 from ...worker.status_page import LOADING, RUNNING, SIZE, StatusPage
 from ...worker.streams import OPEN_END, ShownLines, tag_lines
 from ..child_process import Outbox, exit_text, has_ended, kill_group, spawn
-from ..scheduling.limits import NodeLimits
 from .fork_server import WORKER_FOLDER, ForkServerClient
+
+if TYPE_CHECKING:  # slow to import: a new driver starts workers before it imports the rest
+    from ..scheduling.limits import NodeLimits
 
 _READ_BYTES = 1 << 16
 """What a pipe holds; the memory of a larger buffer is mapped for each message."""

@@ -30,6 +30,8 @@ class SchemaCheck:
     """
 
     def __init__(self, form: str) -> None:
+        #: whether rows of the format have columns that may conflict
+        self.is_needed = form in (CSV, PARQUET)
         self._form = form
         #: the first mini-batch with each schema
         self._first: dict[bytes, int] = {}
@@ -38,7 +40,7 @@ class SchemaCheck:
 
     def add_rows(self, rows: bytes, place: tuple[int, int]) -> None:
         """Record the schema of rows that were stored at a location, (part, offset)."""
-        if self._form not in (CSV, PARQUET) or len(self._first) >= _MAX_SCHEMAS:
+        if not self.is_needed or len(self._first) >= _MAX_SCHEMAS:
             return
         schema = _csv_header(rows) if self._form == CSV else _arrow_schema(rows)
         if schema and schema not in self._first:

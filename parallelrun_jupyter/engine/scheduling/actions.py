@@ -1,6 +1,6 @@
 """Actions, which the scheduler returns for each signal: a closed union.
 
-They are not stored; an event for the journal is returned as ``Record(event)``.
+They are not stored; events for the journal are returned as ``Record(events)``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ...runs.journal.events import Event, ItemRanges
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Append this event to the journal."""
+    """Append these events to the journal."""
 
-    event: Event
+    events: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +110,11 @@ Action: TypeAlias = (
     | Finish
     | Refuse
 )
+
+
+def add_event(actions: list[Action], event: Event) -> None:
+    """Let the actions record one more event; events in a row are one action, as a run has millions."""
+    if actions and isinstance(actions[-1], Record):
+        actions[-1].events.append(event)
+    else:
+        actions.append(Record([event]))

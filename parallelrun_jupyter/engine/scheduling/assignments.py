@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import limits
+from .signals import Success
 
 
 @dataclass(slots=True)
@@ -133,11 +134,15 @@ class Assignments:
         if node is not None:
             node.held -= 1
             self._update_room(name, node)
-        if mini_batch in self._void:
+        return not self._end_void(mini_batch)
+
+    def _end_void(self, mini_batch: int) -> bool:
+        """Return whether the attempt that has ended is void."""
+        is_void = mini_batch in self._void
+        if is_void:
             self._void.remove(mini_batch)
             self._ended_void.append(mini_batch)
-            return False
-        return True
+        return is_void
 
     def void(self) -> None:
         """Let the results of all held attempts not count; they still run to their end."""
@@ -147,6 +152,24 @@ class Assignments:
         """Return, once, the mini-batches whose void attempts have ended."""
         ended, self._ended_void = self._ended_void, []
         return ended
+
+    def claim_all(self, name: str, successes: Sequence[Success]) -> list[bool]:
+        """End attempts of a node, as `claim`, with one look at the node for all of them."""
+        held = self._held
+        claimed = []
+        for mini_batch, attempt, *_ in successes:
+            is_held = held.get(mini_batch) == (attempt, name)
+            if is_held:
+                del held[mini_batch]
+            claimed.append(is_held)
+        node = self._nodes.get(name)
+        if node is not None:
+            node.held -= sum(claimed)
+            self._update_room(name, node)
+        if self._void:
+            pairs = zip(claimed, successes, strict=True)
+            return [is_held and not self._end_void(success[0]) for is_held, success in pairs]
+        return claimed
 
     def held(self) -> list[int]:
         """Return the mini-batches that nodes hold."""

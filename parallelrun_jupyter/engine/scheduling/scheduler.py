@@ -11,7 +11,7 @@ from ...runs.journal.call_events import CallsSpent
 from ...runs.journal.events import AttemptSucceeded, Event, WarningRaised
 from ...runs.journal.state import PARTLY, RunState
 from . import actions, limits, signals
-from .actions import Action, Record, Refuse
+from .actions import Action, Refuse, add_event
 from .allocation import Allocation
 from .assignments import Assignments
 from .assumed_types import AssumedTypes
@@ -238,7 +238,7 @@ class Scheduler:
 
     def _record(self, event: Event) -> None:
         self.state.apply(event := self._limits.worded(event))
-        self._actions.append(Record(event))
+        add_event(self._actions, event)
 
     def _plan_changed(self, signal: signals.PlanChange) -> None:
         match signal:
@@ -324,9 +324,10 @@ class Scheduler:
         offset = signal.offset
         now, worker, part, calls = self._now, signal.worker, signal.part, self._calls
         records_now = not self._allocation.uploads_parts
-        for success in signal.successes:
+        claimed = self._assignments.claim_all(signal.node, signal.successes)
+        for is_claimed, success in zip(claimed, signal.successes, strict=True):
             mini_batch, attempt, items, rows, us, length, crc = success
-            if self._assignments.claim(mini_batch, attempt, signal.node):
+            if is_claimed:
                 self._assignments.clear_losses(mini_batch)
                 if calls is not None:
                     calls.succeed(mini_batch, us)

@@ -45,10 +45,11 @@ _FIELDS = {name: tuple(f.name for f in fields(kind)) for name, kind in _NAMED.it
 def encode(event: Event) -> str:
     """Return the journal line of an event, without its line end."""
     if isinstance(event, AttemptSucceeded):
-        e = event  # three times as fast as json.dumps; worker names need no escaping
+        # Much faster than json.dumps, and than the fields one by one; worker names need no escaping.
+        k, attempt, worker, at_ms, us, items, succeeded, rows, part, offset, length, crc = event
         return (
-            f'["s",{e.mini_batch},{e.attempt},"{e.worker}",{e.at_ms},{e.duration_us},{e.items},'
-            f"{e.items_succeeded},{e.rows},{e.part},{e.offset},{e.length},{e.crc}]"
+            f'["s",{k},{attempt},"{worker}",{at_ms},{us},{items},{succeeded},{rows},{part},{offset},'
+            f"{length},{crc}]"
         )
     if isinstance(event, ItemsSucceeded):
         return json.dumps(["r", *event], separators=(",", ":"))

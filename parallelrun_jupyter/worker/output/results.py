@@ -204,9 +204,12 @@ def is_coroutine(value: Any) -> bool:
 
 
 def _text(result: Any, frame_options: dict[str, Any], *, seeks_errors: bool) -> bytes:
+    kinds = set(map(type, result)) if type(result) is list else set()
+    if kinds == {str}:  # most often
+        return text_rows(result)
     if is_frame(type(result)):
         return frame_text(result, frame_options)
-    kinds = set(map(type, result))
+    kinds = kinds or set(map(type, result))
     if kinds <= _PLAIN:
         return text_rows(list(map(str, result)))
     if seeks_errors and _are_errors(kinds):

@@ -71,6 +71,15 @@ def _pandas() -> Any:
     return pd
 
 
+def import_ahead() -> bool:
+    """Import pandas before the first table; return whether that is possible. If not, the table tells why."""
+    try:
+        _pandas()
+    except BaseException:  # a package of the run's environment, which may raise anything
+        return False
+    return True
+
+
 def _whole(pd: Any, line: PlanLine) -> Any:
     frames = [
         _arranged(pd, _reader(table)(pd, path, range_, table), table)

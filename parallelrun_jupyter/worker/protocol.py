@@ -19,6 +19,9 @@ Replies, to the node::
     ["spent", [[mini_batch, attempt, tokens, nano_usd], ...]]
                                                         what calls have spent since the last one
     ["warning", text]                                   such as a call that blocks the others
+    ["returned", bundle, [mini_batch, ...]]             of this bundle, the first one being 1, what will
+                                                        not run here, since the node has withdrawn it on
+                                                        the status page
     ["stopped"]                                         after shutdown(); with its {failure}, if
                                                         it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]

@@ -48,6 +48,8 @@ class Worker:
         self._waiting: Any = None
         #: the event loop of an async script
         self._loop: Any = None
+        #: how many bundles have come, and how many of them the node has withdrawn
+        self._bundles = self._withdrawn = 0
 
     def serve(self) -> int:
         """Serve commands until a stop; return the exit status."""
@@ -135,6 +137,8 @@ class Worker:
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         run_line = self._runner.run_line
+        if self._loop is None and self._concurrency == 1:
+            self._page.allow_withdrawal()
         self._replies.report(now, ["ready", int((now - began) * 1000), run_line])
         return True
 
@@ -177,19 +181,34 @@ class Worker:
 
     def _run_bundle(self, bundle: list[Any], report_after: int) -> None:
         replies = self._replies
+        self._bundles += 1
+        if self._bundles <= self._withdrawn:
+            self._return(bundle)
+            return
         if not replies.are_pending:
             replies.flushed = time.monotonic()
         self._runner.reserve.fill()
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return
-        for mini_batch, number, row in bundle:
-            now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
+        for index, (mini_batch, number, row) in enumerate(bundle, 1):
+            attempt = Attempt(mini_batch, number, PlanLine.of_row(row))
+            now = self._run_attempt(attempt)
+            if now - attempt.began > protocol.LATEST_REPORT_S:
+                self._withdrawn = self._page.withdrawn
+                if self._bundles <= self._withdrawn:
+                    self._return(bundle[index:])
+                    return
             is_late = now - replies.flushed > protocol.LATEST_REPORT_S
             if is_late or replies.done_count >= report_after:
                 replies.flush(now)
         if not self._commands.is_waiting():  # the next bundle reports these, too
             replies.flush(time.monotonic())
+
+    def _return(self, rows: list[Any]) -> None:
+        """Return the rest of a withdrawn bundle, which others have run during a long attempt."""
+        mini_batches = [row[0] for row in rows]
+        self._replies.report(time.monotonic(), ["returned", self._bundles, mini_batches])
 
     def _run_paced(self, bundle: list[Any]) -> None:
         """Run mini-batches one after another, none before its time."""

@@ -77,6 +77,9 @@ FLUSH_AFTER_S = 0.015
 LATEST_REPORT_S = 0.05
 """Finished mini-batches wait no longer for others with which they are reported, but for a running one."""
 
+LONG_S = 0.15
+"""A mini-batch that runs so long keeps no finished ones waiting."""
+
 _READ_BYTES = 1 << 16
 """What a pipe holds; the memory of a larger buffer is mapped for each message."""
 

@@ -67,10 +67,12 @@ def test_no_mini_batch_waits_for_a_long_one_that_fails(tmp_path: Path) -> None:
     assert len(later) == 20
 
 
-def test_what_waits_for_a_hung_mini_batch_runs_before_its_timeout(tmp_path: Path) -> None:
-    script = """
+def test_a_hung_mini_batch_costs_the_others_of_its_worker_nothing(tmp_path: Path) -> None:
+    script = f"""
 import time
 def run(mini_batch):
+    with open({str(tmp_path / "starts")!r}, "a") as file:
+        file.write(mini_batch[0] + "\\n")
     time.sleep(3600 if mini_batch == ["30"] else 0.003)
     return mini_batch
 """
@@ -80,7 +82,9 @@ def run(mini_batch):
     timeout = next(k for k, s in enumerate(emitted) if isinstance(s, signals.AttemptErrored))
     done = [s for s in emitted[:timeout] if isinstance(s, signals.AttemptsSucceeded)]
     before = {row.mini_batch for s in done for row in s.successes}
-    assert before >= set(range(31, 60)), "those behind it"
+    assert before == {*range(60)} - {30}, "those behind it and before it"
+    starts = (tmp_path / "starts").read_text().split()
+    assert sorted(map(int, starts)) == list(range(60)), "each has run once"
 
 
 def test_a_lost_worker_is_replaced_by_a_process_that_has_started_already(tmp_path: Path) -> None:

@@ -196,10 +196,11 @@ class Worker:
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return
+        before = time.monotonic()
         for index, (mini_batch, number, row) in enumerate(bundle, 1):
-            attempt = Attempt(mini_batch, number, PlanLine.of_row(row))
-            now = self._run_attempt(attempt)
-            if now - attempt.began > protocol.LATEST_REPORT_S:
+            now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
+            was_long, before = now - before > protocol.LATEST_REPORT_S, now
+            if was_long:
                 self._withdrawn = self._page.withdrawn
                 if self._bundles <= self._withdrawn:
                     self._return(bundle[index:])

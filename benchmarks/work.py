@@ -72,7 +72,7 @@ if __name__ == "__main__":
 def earliest_end(mini_batches: Sequence[Sequence[float]], workers: int) -> float:
     """Return the earliest end of mini-batches that run in their order, in seconds from the first start.
 
-    Nobody knows the faults beforehand: a mini-batch that hangs starts when its turn comes, and ends
+    The faults are not known beforehand: a mini-batch that hangs starts when its turn comes, and ends
     with its timeout. Messages, the end of a process and the start of another one take no time.
 
     Parameters

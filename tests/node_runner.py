@@ -23,7 +23,7 @@ ANSWERS = (signals.ItemsAnswered, signals.AttemptErrored, signals.AttemptsSuccee
 
 
 class NodeRunner:
-    """A node with one worker; a context manager that stops it.
+    """A node, usually with one worker; a context manager that stops it.
 
     Parameters
     ----------
@@ -33,16 +33,29 @@ class NodeRunner:
         The text of the script.
     python
         The interpreter of the worker.
+    workers
+        The number of workers.
+    run_s
+        Seconds until a timeout of ``run()``.
     start
         Changes of the worker's settings.
     """
 
     def __init__(
-        self, folder: Path, script: str, *, python: str = sys.executable, **start: Any
+        self,
+        folder: Path,
+        script: str,
+        *,
+        python: str = sys.executable,
+        workers: int = 1,
+        run_s: float = 60.0,
+        **start: Any,
     ) -> None:
         (folder / "score.py").write_text(script)
         self.log = folder / "n0w0.log"
         self._rows = bytearray()
+        #: all signals of the node
+        self.emitted: list[Signal] = []
         self._selector = selectors.DefaultSelector()
         words = {
             "script": str(folder / "score.py"), "argv": ["score.py"], "cwd": str(folder),
@@ -53,7 +66,7 @@ class NodeRunner:
         }  # fmt: skip
         spec = WorkerSpec(python, dict(os.environ), folder, {**words, **start})
         self.node = Node(
-            "n0", 1, spec, NodeLimits(60.0), selector=self._selector, keep_rows=self._keep,
+            "n0", workers, spec, NodeLimits(run_s), selector=self._selector, keep_rows=self._keep,
             origin=time.monotonic(),
         )  # fmt: skip
 
@@ -106,4 +119,5 @@ class NodeRunner:
         emitted = self.node.step()
         for key, _ in self._selector.select(0.02):
             emitted += self.node.handle(key.data, key.fd)
+        self.emitted += emitted
         return emitted

@@ -19,6 +19,9 @@ Replies, to the node::
     ["spent", [[mini_batch, attempt, tokens, nano_usd], ...]]
                                                         what calls have spent since the last one
     ["warning", text]                                   such as a call that blocks the others
+    ["returned", bundle, [mini_batch, ...]]             of this bundle, the first one being 1, what will
+                                                        not run here, since the node has withdrawn it on
+                                                        the status page
     ["stopped"]                                         after shutdown(); with its {failure}, if
                                                         it failed
     ["failed", mini_batch, attempt, items, duration_us, {failure}]
@@ -74,6 +77,9 @@ FLUSH_AFTER_S = 0.015
 
 LATEST_REPORT_S = 0.05
 """Finished mini-batches wait no longer for others with which they are reported, but for a running one."""
+
+LONG_S = 0.15
+"""A mini-batch that runs so long keeps no finished ones waiting."""
 
 _READ_BYTES = 1 << 16
 """What a pipe holds; the memory of a larger buffer is mapped for each message."""

@@ -88,6 +88,17 @@ class Replies:
                 self.send(b"")
             self.flushed = now
 
+    def flush_behind_long(self) -> None:
+        """Send, from a thread of its own, finished mini-batches that wait for a long one.
+
+        The timeout of that one then costs no second run of them.
+        """
+        while True:
+            time.sleep(protocol.LONG_S / 2)
+            now = time.monotonic()
+            if self._done and now - self.flushed > protocol.LONG_S:
+                self.flush(now)
+
     def send(self, data: bytes) -> None:
         """Send a message, after what calls have spent."""
         with self._lock:

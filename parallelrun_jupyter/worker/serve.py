@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
 import json
 import os
@@ -48,6 +49,9 @@ class Worker:
         self._waiting: Any = None
         #: the event loop of an async script
         self._loop: Any = None
+        #: how many bundles have come, and how many of them the node has withdrawn
+        self._bundles = self._withdrawn = 0
+        self._flushes_behind_long = False
 
     def serve(self) -> int:
         """Serve commands until a stop; return the exit status."""
@@ -138,6 +142,8 @@ class Worker:
         now = time.monotonic()
         self._page.write(status_page.WAITING, -1, now)
         run_line = self._runner.run_line
+        if self._loop is None and self._concurrency == 1:
+            self._page.allow_withdrawal()
         self._replies.report(now, ["ready", int((now - began) * 1000), run_line])
         return True
 
@@ -189,19 +195,38 @@ class Worker:
 
     def _run_bundle(self, bundle: list[Any], report_after: int) -> None:
         replies = self._replies
+        self._bundles += 1
+        if self._bundles <= self._withdrawn:
+            self._return(bundle)
+            return
+        if len(bundle) > 1 and not self._flushes_behind_long:
+            self._flushes_behind_long = True
+            _thread.start_new_thread(replies.flush_behind_long, ())
         if not replies.are_pending:
             replies.flushed = time.monotonic()
         self._runner.reserve.fill()
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return
-        for mini_batch, number, row in bundle:
+        before = time.monotonic()
+        for index, (mini_batch, number, row) in enumerate(bundle, 1):
             now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
+            was_long, before = now - before > protocol.LATEST_REPORT_S, now
+            if was_long:
+                self._withdrawn = self._page.withdrawn
+                if self._bundles <= self._withdrawn:
+                    self._return(bundle[index:])
+                    return
             is_late = now - replies.flushed > protocol.LATEST_REPORT_S
             if is_late or replies.done_count >= report_after:
                 replies.flush(now)
         if not self._commands.is_waiting():  # the next bundle reports these, too
             replies.flush(time.monotonic())
+
+    def _return(self, rows: list[Any]) -> None:
+        """Return the rest of a withdrawn bundle, which others have run during a long attempt."""
+        mini_batches = [row[0] for row in rows]
+        self._replies.report(time.monotonic(), ["returned", self._bundles, mini_batches])
 
     def _run_paced(self, bundle: list[Any]) -> None:
         """Run mini-batches one after another, none before its time."""

@@ -26,6 +26,8 @@ _SEQUENCE = struct.Struct("=Q")
 _PROGRESS_AT = 64
 _CALLS_AT = 128
 _BEAT_AT = 192
+_RETURNS_AT = 232
+_WITHDRAWN_AT = 240
 _PROGRESS_OF = _PROGRESS_AT + _SEQUENCE.size
 _TRIES = 50
 
@@ -38,7 +40,8 @@ class StatusPage:
 
     It has four records. That of the activity is written for each mini-batch. That of the progress
     within a call of ``run()`` names the activity by its sequence number, so that it ends with the call
-    and nothing need clear it. Two more are of workers with several calls in flight.
+    and nothing need clear it. Two more are of workers with several calls in flight. Two numbers are of
+    withdrawn bundles; the node writes one of them.
 
     Attributes
     ----------
@@ -117,6 +120,28 @@ class StatusPage:
         self._last_progress = self._read(_PROGRESS, _PROGRESS_AT) or self._last_progress
         is_of_activity = 0 < self._last_progress[1] == self._last[0]
         return self._last_progress[2:-1] if is_of_activity else None
+
+    def allow_withdrawal(self) -> None:
+        """Publish that the worker returns mini-batches of withdrawn bundles."""
+        _SEQUENCE.pack_into(self._map, _RETURNS_AT, 1)
+
+    @property
+    def allows_withdrawal(self) -> bool:
+        """Whether the worker returns mini-batches of withdrawn bundles."""
+        return bool(_SEQUENCE.unpack_from(self._map, _RETURNS_AT)[0])
+
+    def withdraw(self, bundles: int) -> None:
+        """Withdraw what the worker has not begun of its first ``bundles`` bundles; the node calls this.
+
+        A worker looks at it after each long attempt, when it has published the end of that. So if the
+        page still shows the same attempt afterwards, no other one of these bundles will begin.
+        """
+        _SEQUENCE.pack_into(self._map, _WITHDRAWN_AT, bundles)
+
+    @property
+    def withdrawn(self) -> int:
+        """How many bundles the node has withdrawn."""
+        return int(_SEQUENCE.unpack_from(self._map, _WITHDRAWN_AT)[0])
 
     def _read(self, record: struct.Struct, offset: int) -> Any:
         """Return the fields of a record, with its sequence numbers; None if it is not whole.

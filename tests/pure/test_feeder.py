@@ -47,7 +47,16 @@ class Slots:
     def __init__(self, held: int) -> None:
         self.concurrency, self.prefetch = 1, 8
         self.assigned = dict.fromkeys(range(-held, 0), Assignment(1, b""))
-        self.kill_reason, self.is_ready = "", True
+        self.kill_reason, self.is_ready, self.is_late = "", True, False
+        self.withdrawn_at = float("inf")
+
+    def withdraw(self, now: float) -> list[tuple[int, Assignment]]:
+        if now < self.withdrawn_at:
+            return []
+        running, *rest = self.assigned.items()
+        self.assigned = dict([running])
+        self.is_late, self.withdrawn_at = True, float("inf")
+        return rest
 
     def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
         self.assigned.update(bundle)
@@ -67,6 +76,26 @@ def test_near_the_end_all_workers_hold_the_same(
     assert [len(worker.assigned) for worker in workers] == expected
     fed = [k for worker in workers for k in worker.assigned if k >= 0]
     assert sorted(fed) == list(range(len(fed)))
+
+
+@pytest.mark.parametrize("backlog", [0, 3, 40])
+def test_others_get_what_waits_for_a_long_mini_batch(backlog: int) -> None:
+    late, *others = workers = [Slots(8), Slots(0), Slots(0)]
+    feeder = Feeder(list[Any](workers))
+    late.withdrawn_at = 5.0
+    feeder.withdraw_late(4.9)
+    assert len(late.assigned) == 8
+    feeder.withdraw_late(5.0)
+    assert list(late.assigned) == [-8], "only the one that runs"
+    assert [len(worker.assigned) for worker in others] == [4, 3]
+    assert {k for worker in others for k in worker.assigned} == set(range(-7, 0))
+    feeder.add((k, Assignment(1, b"")) for k in range(backlog))
+    assert list(late.assigned) == [-8], "it gets nothing more"
+    offered = feeder.new_capacity(0)
+    late.is_late = False
+    assert feeder.new_capacity(0) == 3 * (offered or 0) / 2
+    feeder.feed_all()
+    assert (len(late.assigned) > 1) == (backlog > 9)
 
 
 def test_a_far_node_holds_what_its_workers_do_while_a_message_travels() -> None:

@@ -16,7 +16,7 @@ class Slots:
     def __init__(self, concurrency: int) -> None:
         self.concurrency, self.prefetch = concurrency, 2 * concurrency
         self.assigned: dict[int, Assignment] = {}
-        self.kill_reason, self.is_ready = "", True
+        self.kill_reason, self.is_ready, self.is_late = "", True, False
 
     def assign(self, bundle: list[tuple[int, Assignment]]) -> None:
         self.assigned.update(bundle)

@@ -99,6 +99,14 @@ class Feeder:
         """Return the mini-batches of a lost worker to the front of the backlog."""
         self._backlog.extendleft(reversed(list(mini_batches)))
 
+    def withdraw_late(self, now: float) -> None:
+        """Give the mini-batches that wait behind a long one to other workers."""
+        for worker in self._workers:
+            withdrawn = worker.withdraw(now)
+            if withdrawn:
+                self.requeue(withdrawn)
+                self.feed_all()
+
     def suspect(self, mini_batches: Iterable[tuple[int, Assignment]]) -> None:
         """Return mini-batches to the front, of which one may have ended its worker.
 
@@ -125,7 +133,7 @@ class Feeder:
     def feed(self, worker: WorkerProcess) -> None:
         """Fill a worker up if it holds at most half of its prefetch depth."""
         held = len(worker.assigned)
-        if worker.kill_reason:
+        if worker.kill_reason or worker.is_late:
             return
         if self._suspects:  # without others, so that the worker's next end tells more of its cause
             if not held:
@@ -183,4 +191,4 @@ class Feeder:
         return capacity
 
     def _ready_workers(self) -> list[WorkerProcess]:
-        return [w for w in self._workers if w.is_ready and not w.kill_reason]
+        return [w for w in self._workers if w.is_ready and not (w.kill_reason or w.is_late)]

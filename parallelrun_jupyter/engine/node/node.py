@@ -26,37 +26,13 @@ from .worker_process import (
     WorkerProcess,
     WorkerSpec,
 )
+from .worker_starts import SPARE_AHEAD_S, RestartBackoff, WorkerStarts
 
 _SAMPLE_S = 1.0
 _FIRST_SAMPLE_S = 0.2
 _POLL_S = 0.02
 _FAILURE_S = 0.001
 """Seconds that the description of a failure takes at least."""
-
-_RESTART_DELAYS_S = (0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-
-
-class RestartBackoff:
-    """Delays the start of workers, increasingly longer while they end without a result.
-
-    Parameters
-    ----------
-    slots
-        Number of workers: each may fail once before the delay grows.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._failed = 0
-        #: ``time.monotonic()`` of the next start
-        self.due_at = 0.0
-
-    def record_end(self, *, had_result: bool) -> None:
-        """Record the end of a worker, with or without a result of its own."""
-        self._failed = 0 if had_result else self._failed + 1
-        round_number = max(0, self._failed - 1) // max(1, self._slots)
-        delay_s = _RESTART_DELAYS_S[min(round_number, len(_RESTART_DELAYS_S) - 1)]
-        self.due_at = time.monotonic() + delay_s
 
 
 class Node:
@@ -108,7 +84,7 @@ class Node:
         self._keep_rows = keep_rows
         self._stager = stager
         self._workers = list(workers)
-        self._started = len(self._workers)
+        self._starts = WorkerStarts(name, selector, started=len(self._workers))
         self._restarts = RestartBackoff(slots)
         self.feeder = Feeder(self._workers)
         self._sampled_at = 0.0
@@ -178,6 +154,7 @@ class Node:
     def stop(self, *, drain: bool) -> None:
         """End the workers: immediately, or after their assigned mini-batches (drain)."""
         self._is_stopping = True
+        self._starts.close()
         self._sampler.close()
         self.feeder.clear()
         if self._stager is not None:
@@ -204,7 +181,11 @@ class Node:
             times.append(time.monotonic() + _POLL_S)
         if len(self._workers) < self._slots and not self._is_stopping:
             times.append(self._restarts.due_at)
-        times += [worker.timeout(self._limits).at for worker in self._workers]
+        for worker in self._workers:
+            timeout_at = worker.timeout(self._limits).at
+            times += (timeout_at, worker.withdraws_at())
+            if not self._starts.wants_spare:
+                times.append(timeout_at - SPARE_AHEAD_S)
         return min(times)
 
     def step(self) -> list[Signal]:
@@ -213,6 +194,7 @@ class Node:
         emitted: list[Signal] = []
         for worker in list(self._workers):
             timeout = worker.timeout(self._limits)
+            self._starts.wants_spare |= now >= timeout.at - SPARE_AHEAD_S
             if worker.has_ended():
                 emitted += self._reap(worker)
             elif now >= timeout.at:
@@ -226,8 +208,11 @@ class Node:
                 self._stager = None
             else:
                 self._stager.enforce_deadline()
-        if not self._is_stopping and now >= self._restarts.due_at:
-            emitted += self._start_missing()
+        if not self._is_stopping:
+            self.feeder.withdraw_late(now)
+            if now >= self._restarts.due_at:
+                emitted += self._start_missing()
+            self._prepare_spare()
         return emitted + self._sample(now) + self._offer() + self._report_stopped()
 
     def handle(self, owner: WorkerProcess | StagerClient, fd: int) -> list[Signal]:
@@ -294,15 +279,19 @@ class Node:
                 ]
             case ["ready", init_ms, run_line]:
                 worker.is_ready = True
+                worker.can_withdraw = worker.page.allows_withdrawal
                 worker.ends_calls |= bool(worker.page.read_beat()[1])
                 # The first sample is early, so that the worker is not shown as waiting for a
                 # second.
                 first_sample_at = time.monotonic() + _FIRST_SAMPLE_S
                 self._sampled_at = min(self._sampled_at, first_sample_at - _SAMPLE_S)
                 self.feeder.feed(worker)
+                self._prepare_spare()
                 return [signals.WorkerInitialized(self.name, worker.name, init_ms, run_line)]
             case ["spent", spends]:
                 return [signals.CallsSpentReported(tuple(map(tuple, spends)))]
+            case ["returned", bundle, mini_batches]:
+                return self._on_returned(worker.take_returned(bundle, mini_batches))
             case ["warning", text]:
                 return [signals.Warned(text)]
             case ["stopped", *failures]:
@@ -356,6 +345,12 @@ class Node:
             offset,
         )
 
+    def _on_returned(self, mini_batches: list[tuple[int, Assignment]]) -> list[Signal]:
+        if not self._is_stopping:
+            self.feeder.requeue(mini_batches)
+            self.feeder.feed_all()
+        return []
+
     # Staging
 
     def _release(self, *mini_batches: int) -> None:
@@ -383,18 +378,17 @@ class Node:
         emitted: list[Signal] = []
         while len(self._workers) < self._slots:
             slot = min(set(range(self._slots)) - {w.slot for w in self._workers})
-            worker = WorkerProcess(
-                self.name,
-                self._started,
-                spec,
-                self._selector,
-                slot,
-                kills_before=self._kills.count(),
-            )
-            self._started += 1
+            worker = self._starts.start(spec, slot, kills_before=self._kills.count())
             self._workers.append(worker)
             emitted.append(signals.WorkerSpawned(self.name, worker.name, worker.pid))
         return emitted
+
+    def _prepare_spare(self) -> None:
+        """Start a spare process, once all workers are ready: it does not delay theirs."""
+        spec = self._stager.with_side_inputs(self._spec) if self._stager else self._spec
+        are_ready = len(self._workers) == self._slots and all(w.is_ready for w in self._workers)
+        if spec is not None and are_ready and not self._is_stopping:
+            self._starts.prepare(spec)
 
     def _on_start_failed(self, worker: str, failure: Failure) -> Signal:
         self._restarts.record_end(had_result=False)
@@ -471,6 +465,7 @@ class Node:
         emitted: list[Signal] = []
         if worker.is_ready:
             self._restarts.record_end(had_result=worker.has_reported)
+            self._starts.wants_spare = True
             reason = worker.end_reason(status)
             emitted.append(signals.WorkerEnded(self.name, worker.name, reason))
         elif worker.kill_reason != INIT_FAILED:

@@ -39,6 +39,13 @@ _CANCEL_PATIENCE_S = 5.0
 
 _LONGEST_BLOCK_S = 60.0
 """Seconds for which one call may block the event loop, and so all others of its worker."""
+
+_LATE_S = 0.1
+"""Short mini-batches wait so many seconds behind another one at most, until other workers get them.
+
+It is longer than `protocol.LATEST_REPORT_S`, after which the worker looks if that has happened.
+"""
+
 _TERM_PATIENCE_S = 0.5
 _STOP_PATIENCE_S = 10.0
 CAN_WATCH_PIDS = hasattr(os, "pidfd_open")
@@ -121,6 +128,8 @@ class WorkerProcess:
         Its slot on the node, which determines its GPU.
     kills_before
         The count of `MemoryKills` at its start.
+    waits
+        Whether it waits for `start`, without a place in the selector, and runs no code of the user's.
     """
 
     def __init__(
@@ -132,11 +141,10 @@ class WorkerProcess:
         slot: int = 0,
         *,
         kills_before: int = 0,
+        waits: bool = False,
     ) -> None:
         self.node = node
         self.name = f"{node}w{number}"
-        self.slot = slot
-        self.kills_before = kills_before
         self.log = spec.logs / f"{self.name}.log"
         self.assigned: dict[int, Assignment] = {}
         self.assigned_at = 0.0
@@ -144,15 +152,21 @@ class WorkerProcess:
         self.concurrency: int = spec.concurrency
         self.prefetch = 1 if self.concurrency == 1 else _HELD_FOR_EACH_CALL * self.concurrency
         self.is_ready = False
+        self.can_withdraw = False
         #: whether it ends calls at their limit itself: it has an event loop, or several threads
         self.ends_calls = self.concurrency > 1
         self.stop_requested_at = 0.0
         self.has_stopped = False
         self.has_reported = False
+        #: whether it runs a long mini-batch, so that others got what it held, and it gets nothing
+        self.is_late = False
+        #: how many bundles it has got, and how many of these were withdrawn
+        self._bundles = self._withdrawn = 0
+        #: the long mini-batch behind which others were withdrawn last
+        self._late_in: Assignment | None = None
         self.kill_reason = ""
         self.kill_kind = "timeout"
         self._terminated_at: float | None = None
-        self.started_at = time.monotonic()
         #: 0 until the fork server has forked it
         self.pid = 0
         self.pidfd = -1
@@ -161,10 +175,28 @@ class WorkerProcess:
         self._fork_server: ForkServerClient | None = None
         self._selector = selector
         self._open: set[int] = set()
+        self._is_listening = False
         self._inbox = bytearray()
+        self._log_fd = -1
+        self._agent = f"process{number:03}"  # named as in Azure
+        self.slot = slot
         self._spawn(spec)
-        agent = f"process{number:03}"  # named as in Azure
-        self.send(["start", {**spec.start, "log": str(self.log), "agent_name": agent}])
+        if not waits:
+            self.start(spec, slot, kills_before=kills_before)
+
+    def start(self, spec: WorkerSpec, slot: int, *, kills_before: int) -> None:
+        """Let the process become a worker: it runs ``init()``, and reports in the selector."""
+        self.slot = slot
+        self.kills_before = kills_before
+        self.started_at = time.monotonic()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._log_fd = os.open(self.log, flags, 0o600)
+        self._log_limit = LogLimit(str(self.log))
+        self._is_listening = True
+        for fd in self._open:
+            self._selector.register(fd, selectors.EVENT_READ, self)
+        self._outbox.attach(self._selector, self)
+        self.send(["start", {**spec.start, "log": str(self.log), "agent_name": self._agent}])
 
     def _spawn(self, spec: WorkerSpec) -> None:
         commands_out, commands = os.pipe()
@@ -181,12 +213,7 @@ class WorkerProcess:
             finally:
                 for fd in (commands_out, replies_in, stdout_in, stderr_in):
                     os.close(fd)
-        self._log_fd = os.open(
-            self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        self._log_limit = LogLimit(str(self.log))
         self._outbox = Outbox(commands)
-        self._outbox.attach(self._selector, self)
         self._texts = {stdout: (b"STDOUT", ShownLines()), stderr: (b"STDERR", ShownLines())}
         for fd in (self._replies, stdout, stderr):
             os.set_blocking(fd, False)
@@ -223,11 +250,13 @@ class WorkerProcess:
 
     def _open_for_reading(self, fd: int) -> None:
         self._open.add(fd)
-        self._selector.register(fd, selectors.EVENT_READ, self)
+        if self._is_listening:
+            self._selector.register(fd, selectors.EVENT_READ, self)
 
     def _close_for_reading(self, fd: int) -> None:
         self._open.discard(fd)
-        self._selector.unregister(fd)
+        if self._is_listening:
+            self._selector.unregister(fd)
         os.close(fd)
 
     # To the worker
@@ -241,9 +270,48 @@ class WorkerProcess:
         rows = b",".join(task.row(mini_batch) for mini_batch, task in bundle)
         self.assigned.update(bundle)
         self.assigned_at = time.monotonic()
+        self._bundles += 1
         # Half of what it may hold is reported together: the node sends as many, while it runs the others.
         report_after = self.prefetch - self.prefetch // 2
         self._outbox.send(b'["run",[%b],%d]\n' % (rows, report_after))
+
+    def withdraws_at(self) -> float:
+        """Return the time, by ``time.monotonic()``, at which to withdraw what waits for a long mini-batch."""
+        return self._running()[1]
+
+    def _running(self) -> tuple[int, float]:
+        """Return the mini-batch that runs, and the time at which to withdraw what waits for it."""
+        if self.prefetch == 1 or self.is_late or self.kill_reason or not self.can_withdraw:
+            return -1, float("inf")
+        phase, mini_batch, since = self.page.read()
+        running = self.assigned.get(mini_batch)
+        if phase not in (LOADING, RUNNING) or running is None or running is self._late_in:
+            return -1, float("inf")
+        return mini_batch, float("inf") if running.every_s else since + _LATE_S
+
+    def withdraw(self, now: float) -> list[tuple[int, Assignment]]:
+        """Withdraw and return the mini-batches that it has not begun, if it is time to.
+
+        If the long one ends in the same moment, none are returned here: those that the worker does not run
+        are in its reply, for `take_returned`. Those before the long one are done, and are reported with it.
+        """
+        running, due_at = self._running()
+        if now < due_at:
+            return []
+        self._late_in = self.assigned[running]
+        self.page.withdraw(self._bundles)
+        phase, mini_batch, _ = self.page.read()
+        if phase not in (LOADING, RUNNING) or mini_batch != running:
+            return []
+        self.is_late, self._withdrawn = True, self._bundles
+        held = list(self.assigned)
+        return [(k, self.assigned.pop(k)) for k in held[held.index(running) + 1 :]]
+
+    def take_returned(self, bundle: int, mini_batches: list[int]) -> list[tuple[int, Assignment]]:
+        """Return those of a withdrawn bundle that the worker has returned, and that it still holds."""
+        if bundle >= self._withdrawn:
+            self.is_late = False
+        return [(k, self.assigned.pop(k)) for k in mini_batches if k in self.assigned]
 
     # From the worker
 
@@ -407,7 +475,8 @@ class WorkerProcess:
         for fd in list(self._open):
             self._close_for_reading(fd)
         self._outbox.close()
-        os.close(self._log_fd)
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
         self._dump.close()
         self.page.close()
         return status

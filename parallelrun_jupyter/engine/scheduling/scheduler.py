@@ -205,10 +205,8 @@ class Scheduler:
                 self._record(events.NodeSampled(self._now, node, workers, progress, calls))
                 # An attempt may make many calls, or run many items, and reports only its end.
                 self._last_progress_ms = max(self._last_progress_ms, self.state.last_progress_ms)
-            case _ if isinstance(signal, signals.PlanChange):
+            case _ if isinstance(signal, signals.PlanChange | signals.TypesChange):
                 self._plan_changed(signal)
-            case _ if isinstance(signal, signals.TypesChange):
-                self._actions += self._types.handle(signal, now_ms, self._ending is not None)
             case signals.ItemsWithheld(items):
                 self._attempts.withheld.add(items)
             case signals.RowsCopied(results, is_end):
@@ -240,8 +238,10 @@ class Scheduler:
         self.state.apply(event := self._limits.worded(event))
         add_event(self._actions, event)
 
-    def _plan_changed(self, signal: signals.PlanChange) -> None:
+    def _plan_changed(self, signal: signals.PlanChange | signals.TypesChange) -> None:
         match signal:
+            case _ if isinstance(signal, signals.TypesChange):
+                self._actions += self._types.handle(signal, self._now, self._ending is not None)
             case signals.PlanAdvanced(mini_batches, items, is_end):
                 self._plan_is_checked = True
                 kind = events.PlanFinished if is_end else events.MiniBatchesPlanned

@@ -146,6 +146,27 @@ def very_many_columns(folder: Path) -> Made:
 
 
 @case()
+def very_many_columns_of_every_type(folder: Path) -> Made:
+    cells = {
+        "int64": ["1", "-2", "3"],
+        "float64": ["0.1", "", "1e300"],
+        "str": ['"a,""b""\nc"', "", "é"],
+        "bool": ["True", "False", "TRUE"],
+        "boolean": ["True", "", "false"],
+        "Int64": ["9007199254740993", "", "-3"],
+        "uint8": ["0", "255", "7"],
+        "uint64": ["18446744073709551615", "3", "4"],
+        "float32": ["0.25", "1", ""],
+        "datetime": ["2026-01-02", "", "2026-12-31"],
+    }
+    kinds = list(cells) * 30
+    rows = [",".join(cells[kind][row] for kind in kinds) for row in range(3)]
+    names = [f"c{k}" for k in range(len(kinds))]
+    text = "\r\n".join([",".join(names), *rows]) + "\r\n"
+    return delimited(folder / "a.csv", text, dict(zip(names, kinds, strict=True)))
+
+
+@case()
 def columns_joined_by_name(folder: Path) -> Made:
     (folder / "a.csv").write_text("a,b,t\n1,x,2026-01-02\n2,y,\n")
     (folder / "b.csv").write_text("c,a\n0.5,3\n")

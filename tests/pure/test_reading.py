@@ -24,8 +24,9 @@ from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warn
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.plan_line import PlanLine
-from parallelrun_jupyter.worker.tables.delimited import MISSING, MISTAKEN
+from parallelrun_jupyter.worker.tables.delimited import MISTAKEN
 from parallelrun_jupyter.worker.tables.reader import load_table
+from parallelrun_jupyter.worker.tables.table_columns import MISSING
 
 LAW = settings(max_examples=60)
 WHOLE = BatchSpec(1 << 60)

@@ -480,6 +480,9 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
         "missing": ["-", "x"]
     }
     assert reading_of(typed()) == {}
+    some = typed("--format", "csv", "--columns", "t,id")
+    [table] = inputs_of([path], "csv", reading=reading_of(some))
+    assert list(table.to_pandas_dataframe()) == ["id", "t"]
 
 
 @pytest.mark.parametrize(
@@ -491,6 +494,8 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
         (["--missing", "-", "--format", "jsonl"], "--missing is for tables of the format csv, but"),
         (["--column-types", "a=str,int", "--format", "csv"], "expected NAME=TYPE, or several"),
         (["--column-types", "=str", "--format", "csv"], "expected NAME=TYPE"),
+        (["--columns", "a"], "--columns is for tables of the format csv or jsonl or parquet, but"
+         " --format is missing. Add --format csv"),
         (["--missing", "-", "--no-missing"], "contradict each other"),
     ],
 )  # fmt: skip

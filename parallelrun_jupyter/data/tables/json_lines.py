@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from ...errors import InputError
 from ...worker.tables.json_lines import parse_lines
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import FLOAT_HOLDS, fixed_types_of
+from .column_types import FLOAT_HOLDS, fixed_types_of, used_columns
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 from .text_encoding import TextFile, text_file
@@ -21,8 +22,9 @@ _INT64_LIMIT = 1 << 63
 
 @dataclass
 class _Column:
-    """The kinds of values under one name, and their number."""
+    """The kinds of values under one name, and their number; nothing of a column that is not read."""
 
+    is_used: bool = True
     kinds: set[str] = field(default_factory=set)
     count: int = 0
 
@@ -88,6 +90,11 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
     InputError
         A type is given for a column that does not exist.
     """
+    keeps, drops = set(options.get("keeps", ())), set(options.get("drops", ()))
+
+    def is_used(name: str) -> bool:
+        return name not in drops and (not keeps or name in keeps)
+
     columns: dict[str, _Column] = {}
     rows = 0
     planned: list[tuple[TableFile, TextFile, list[Range]] | PlannedBatch] = []
@@ -95,7 +102,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         ranges: list[Range] = []
         try:
             text, scan = _open(source, options["encoding"])
-            scan.watch(lambda data, text=text: _infer(data, text, columns))  # type: ignore[misc] # bound now
+            scan.watch(lambda data, text=text: _infer(data, text, columns, is_used))  # type: ignore[misc] # bound now
             for range_ in scan.ranges(cut, text.start):
                 ranges.append(range_)
                 yield range_[2]
@@ -106,27 +113,30 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
             rows += sum(range_[2] for range_ in ranges)
     fixed_types = fixed_types_of(options, list(columns))
     is_exact = options.get("inference") == "exact"
+    used = used_columns(options, list(columns))
     types = [
-        fixed_types.get(name) or column.decide(rows, is_exact=is_exact)
-        for name, column in columns.items()
+        fixed_types.get(name) or columns[name].decide(rows, is_exact=is_exact) for name in used
     ]
     for batches in planned:
         if isinstance(batches, PlannedBatch):
             yield batches
             continue
         source, text, ranges = batches
-        table = {"format": "json_lines", "columns": list(columns), "types": types, **text.table()}
+        table = {"format": "json_lines", "columns": used, "types": types, **text.table()}
         shown = table_text(table, source)
         for range_ in ranges:
             yield PlannedBatch(source, range_, shown)
 
 
-def _infer(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
+def _infer(
+    data: bytes, text: TextFile, columns: dict[str, _Column], is_used: Callable[[str], bool]
+) -> None:
     """Add the values of a block; a bad line is reported by the mini-batch that reads it."""
     for _, row in parse_lines(data, text.content_encoding):
         if isinstance(row, dict):
             for name, value in row.items():
                 column = columns.get(name)
                 if column is None:
-                    column = columns[name] = _Column()
-                column.add(value)
+                    column = columns[name] = _Column(is_used=is_used(name))
+                if column.is_used:
+                    column.add(value)

@@ -69,7 +69,7 @@ class TableColumns:
         types = dict(zip(table["columns"], table["types"]))
         self.width = table.get("width", len(self.names))
         positions = table.get("positions") or range(self.width)
-        self.types = {k: types[name] for k, name in zip(positions, self.names)}
+        self.types = {k: types.get(name, "str") for k, name in zip(positions, self.names)}
         self.is_part = self.width > len(self.names)
         parsed = {k: parsed_as(decided) for k, decided in self.types.items()}
         plain = {t: np.dtype(t) for t in ("int64", "float64", "bool")}

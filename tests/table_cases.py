@@ -167,6 +167,13 @@ def very_many_columns_of_every_type(folder: Path) -> Made:
 
 
 @case()
+def some_of_the_columns(folder: Path) -> Made:
+    text = 'a,b,c,d,e\n1,x\n2,"y\n,",0.5,NA,\n3,,1.5,q,w,\n'
+    return stated(folder / "a.csv", text, {"a": [1, 2, 3], "c": [None, 0.5, 1.5], "e": [None, None, "w"]},
+                  columns=["e", "c", "a"])  # fmt: skip
+
+
+@case()
 def columns_joined_by_name(folder: Path) -> Made:
     (folder / "a.csv").write_text("a,b,t\n1,x,2026-01-02\n2,y,\n")
     (folder / "b.csv").write_text("c,a\n0.5,3\n")
@@ -183,11 +190,16 @@ NEVER = 99
 """The oldest pandas that reads a table which every version must refuse."""
 
 
-def refused(path: Path, text: str, types: Any) -> Made:
+def refused(path: Path, text: str, types: Any, **options: Any) -> Made:
     """Write delimited text with a row that cannot be read."""
     path.write_text(text)
-    dataset = TabularDataset.from_delimited_files(path, column_types=types)
+    dataset = TabularDataset.from_delimited_files(path, column_types=types, **options)
     return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
+@case(pandas=NEVER, refusal="the row at byte 12 has more fields than the 3 columns")
+def a_row_too_wide_when_some_columns_are_read(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b,c\n1,2,3\n4,5,6,,7\n", "int64", columns=["b"])
 
 
 @case(pandas=NEVER, refusal="the row at byte 8 has more fields than the 2 columns")

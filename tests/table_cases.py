@@ -168,9 +168,9 @@ def very_many_columns_of_every_type(folder: Path) -> Made:
 
 @case()
 def some_of_the_columns(folder: Path) -> Made:
-    text = 'a,b,c,d,e\n1,x\n2,"y\n,",0.5,NA,\n3,,1.5,q,w,\n'
-    return stated(folder / "a.csv", text, {"a": [1, 2, 3], "c": [None, 0.5, 1.5], "e": [None, None, "w"]},
-                  columns=["e", "c", "a"])  # fmt: skip
+    (folder / "a.csv").write_text('a,b,c,d,e\n1,x\n2,"y\n,",0.5,NA,\n3,,1.5,q,w,\n')
+    dataset = TabularDataset.from_delimited_files(folder / "a.csv", columns=["e", "c", "a"])
+    return dataset, pd.DataFrame({"a": [1, 2, 3], "c": [None, 0.5, 1.5], "e": [None, None, "w"]})
 
 
 @case()

@@ -27,7 +27,8 @@ from parallelrun_jupyter.worker.tables.reader import load_table
 def joined(dataset: TabularDataset, size: int = 1 << 30) -> pd.DataFrame:
     lines = [text for text, _ in dataset.mini_batches(0, BatchSpec(size)) if text]
     frames = [load_table(PlanLine.decode(line)) for line in lines]
-    return pd.concat(frames, ignore_index=True)
+    frame: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return frame
 
 
 CELLS = st.sampled_from(["1", "-2", "0.5", "", "x", "a,b", "a\nb", "NA", "True", "007", 'q"q', " "])
@@ -174,6 +175,7 @@ def test_the_type_of_an_unread_column_of_parquet_need_not_be_known(tmp_path: Pat
 def test_columns_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("week,price\n1,2\n")
+    wrong: Any
     for wrong in ([], "week", ["week", 1]):
         with pytest.raises(InputError, match="expected the names of columns, such as"):
             TabularDataset.from_delimited_files(path, columns=wrong)

@@ -180,7 +180,7 @@ class _DelimitedRange:
 
     def _wide(self) -> Any:
         """Return the rows of a table with very many columns; None for others, and for rows with errors."""
-        if self._width < WIDE:
+        if len(self._columns.types) < WIDE:
             return None
         grid = field_grid(self._text.data, self._marks, self._width)
         if grid is None:
@@ -278,7 +278,8 @@ class _DelimitedRange:
         if self._is_padded:
             # pandas also refuses `usecols` beyond the fields of every row: pad the first row.
             at, lacking = self._first_end, self._extra.stop - self._first_width
-            data = data[:at] + lacking * self._marks.separator.encode("ascii") + data[at:]
+            view, separators = memoryview(data), lacking * self._marks.separator.encode("ascii")
+            data = b"".join([view[:at], separators, view[at:]])
         data = with_line_feeds(data, self._marks)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would drop these characters as a byte order mark
@@ -295,8 +296,9 @@ class _DelimitedRange:
         """Return the number of columns to read beyond the table's: 1 if a row has a surplus field, else 0.
 
         From pandas 1.4 on, only the first row is measured: pandas refuses others that are too wide.
-        Earlier versions, and all when they read some of the columns, drop such fields silently, so the
-        fields of every row are counted.
+        Earlier versions drop such fields silently, so the fields of every row are counted. All versions
+        drop them when they read some of the columns: then an extra column is read, and rows are counted
+        only if a surplus field may be empty before another one.
 
         Raises
         ------
@@ -305,7 +307,8 @@ class _DelimitedRange:
         """
         suspects = [0]
         widths = [self._first_width]
-        if self._version < (1, 4) or self._columns.is_part:
+        may_hide = self._columns.is_part and self._has_empty_fields()
+        if self._version < (1, 4) or may_hide:
             text = without_escapes(self._text.data, self._marks)
             separators, starts = self._separators_by_row()
             suspects = starts[separators >= self._width].tolist()
@@ -314,7 +317,21 @@ class _DelimitedRange:
             if width > self._width + 1:
                 at = self._text.file_offset(start) if start else self._row_offset(0)
                 raise BadInput(self._too_wide(at))
-        return int(max(widths, default=0) > self._width)
+        return int(self._columns.is_part or max(widths, default=0) > self._width)
+
+    def _has_empty_fields(self) -> bool:
+        """Return whether the text may have an empty field that another one follows."""
+        import numpy as np
+
+        array = np.frombuffer(self._text.data, np.uint8)
+        is_separator = array == ord(self._marks.separator)
+        if (is_separator[1:] & is_separator[:-1]).any():
+            return True
+        if not self._marks.quote:
+            return False
+        is_quote = array == ord(self._marks.quote)
+        is_empty = is_separator[:-3] & is_quote[1:-2] & is_quote[2:-1] & is_separator[3:]
+        return bool(is_empty.any())
 
     def _separators_by_row(self) -> Any:
         """Return the number of separators in each line, quoted ones included, and the lines' starts."""

@@ -87,7 +87,10 @@ class TableColumns:
         if table.get("empty_is_text"):
             self.missing_of_text = []
         self.missing_of_others = with_empty(missing)
-        self.has_one_list = "" in self.missing_of_text or not self.are_lists_different
+        # A missing value in the column after the last one would hide a row that is too wide.
+        self.has_one_list = not self.is_part and (
+            "" in self.missing_of_text or not self.are_lists_different
+        )
         self._has_text = "str" in self.types.values()
         self._groups = {}  # type: dict[str, list[int]]
 

@@ -150,6 +150,34 @@ def very_many_columns(folder: Path) -> Made:
 
 
 @case()
+def very_many_columns_of_every_type(folder: Path) -> Made:
+    cells = {
+        "int64": ["1", "-2", "3"],
+        "float64": ["0.1", "", "1e300"],
+        "str": ['"a,""b""\nc"', "", "é"],
+        "bool": ["True", "False", "TRUE"],
+        "boolean": ["True", "", "false"],
+        "Int64": ["9007199254740993", "", "-3"],
+        "uint8": ["0", "255", "7"],
+        "uint64": ["18446744073709551615", "3", "4"],
+        "float32": ["0.25", "1", ""],
+        "datetime": ["2026-01-02", "", "2026-12-31"],
+    }
+    kinds = list(cells) * 30
+    rows = [",".join(cells[kind][row] for kind in kinds) for row in range(3)]
+    names = [f"c{k}" for k in range(len(kinds))]
+    text = "\r\n".join([",".join(names), *rows]) + "\r\n"
+    return delimited(folder / "a.csv", text, dict(zip(names, kinds, strict=True)))
+
+
+@case()
+def some_of_the_columns(folder: Path) -> Made:
+    (folder / "a.csv").write_text('a,b,c,d,e\n1,x\n2,"y\n,",0.5,NA,\n3,,1.5,q,w,\n')
+    dataset = TabularDataset.from_delimited_files(folder / "a.csv", columns=["e", "c", "a"])
+    return dataset, pd.DataFrame({"a": [1, 2, 3], "c": [None, 0.5, 1.5], "e": [None, None, "w"]})
+
+
+@case()
 def columns_joined_by_name(folder: Path) -> Made:
     (folder / "a.csv").write_text("a,b,t\n1,x,2026-01-02\n2,y,\n")
     (folder / "b.csv").write_text("c,a\n0.5,3\n")
@@ -166,11 +194,16 @@ NEVER = 99
 """The oldest pandas that reads a table which every version must refuse."""
 
 
-def refused(path: Path, text: str, types: Any) -> Made:
+def refused(path: Path, text: str, types: Any, **options: Any) -> Made:
     """Write delimited text with a row that cannot be read."""
     path.write_text(text)
-    dataset = TabularDataset.from_delimited_files(path, column_types=types)
+    dataset = TabularDataset.from_delimited_files(path, column_types=types, **options)
     return dataset, pd.DataFrame({"it is": ["refused"]})
+
+
+@case(pandas=NEVER, refusal="the row at byte 12 has more fields than the 3 columns")
+def a_row_too_wide_when_some_columns_are_read(folder: Path) -> Made:
+    return refused(folder / "a.csv", "a,b,c\n1,2,3\n4,5,6,,7\n", "int64", columns=["b"])
 
 
 @case(pandas=NEVER, refusal="the row at byte 8 has more fields than the 2 columns")

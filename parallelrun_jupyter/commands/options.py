@@ -135,6 +135,8 @@ def run_options(prog: str) -> OptionParser:
     add("--column-types", action="append", metavar="NAME=TYPE", help="Column types of csv and"
         " jsonl, such as id=str,when=datetime:%%d.%%m.%%Y, or one type for all columns. Default:"
         " inferred from all rows. Repeatable.")  # fmt: skip
+    add("--columns", action="append", metavar="NAMES", help="Columns of tables that run() gets,"
+        " separated by commas; the others are not parsed. Default: all. Repeatable.")  # fmt: skip
     add("--missing", action="append", metavar="WORDS", help="Texts in csv that count as missing,"
         " separated by commas, such as ,NA,- (the empty field, NA and -). Default: the empty field;"
         " in columns of numbers and dates also NA and the other markers of pandas.")  # fmt: skip
@@ -303,8 +305,16 @@ def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig
     return ParallelRunConfig(**settings)
 
 
+_READING_FORMS = {
+    "column_types": ("csv", "jsonl"),
+    "columns": ("csv", "jsonl", "parquet"),
+    "missing": ("csv",),
+}
+"""The formats that each argument for reading tables is for."""
+
+
 def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments for reading tables: ``column_types`` and ``missing``, if present.
+    """Return the arguments for reading tables: ``column_types``, ``columns`` and ``missing``, if present.
 
     Raises
     ------
@@ -314,16 +324,18 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
     reading: dict[str, Any] = {}
     if options.column_types:
         reading["column_types"] = _column_types(options.column_types)
+    if options.columns:
+        reading["columns"] = [name for names in options.columns for name in names.split(",")]
     if options.missing and options.no_missing:
         raise ConfigError("--missing and --no-missing contradict each other; give one of them.")
     if options.missing:
         reading["missing"] = [text for texts in options.missing for text in texts.split(",")]
     if options.no_missing:
         reading["missing"] = []
-    for name, forms in (("column_types", ("csv", "jsonl")), ("missing", ("csv",))):
+    for name, forms in _READING_FORMS.items():
         if name in reading and options.format not in forms:
-            option = "--no-missing" if options.no_missing else "--missing"
-            option = "--column-types" if name == "column_types" else option
+            option = "--no-missing" if options.no_missing and name == "missing" else f"--{name}"
+            option = option.replace("_", "-")
             actual = "is missing" if options.format is None else f"is {options.format}"
             remedy = f"Leave {option} out" if options.format else f"Add --format {forms[0]}"
             msg = (

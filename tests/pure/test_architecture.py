@@ -204,10 +204,13 @@ FOR_TABLES = {
     "output/formats.py": {"pandas"},
     "output/objects.py": {"cloudpickle", "numpy", "pandas", "pyarrow"},
     "tables/delimited.py": {"numpy"},
+    "tables/field_grid.py": {"numpy"},
     "tables/pandas_types.py": {"numpy"},
     "tables/reader.py": {"pandas"},
     "tables/parquet.py": {"pyarrow"},
     "tables/row_splitter.py": {"numpy"},
+    "tables/table_columns.py": {"numpy"},
+    "tables/wide_frame.py": {"numpy"},
 }
 """Modules that are imported for tabular input only, inside functions."""
 

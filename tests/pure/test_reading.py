@@ -24,8 +24,9 @@ from parallelrun_jupyter.data.tables.table_files import InputWarning, input_warn
 from parallelrun_jupyter.errors import ConfigError, InputError
 from parallelrun_jupyter.worker.failures import BadInput
 from parallelrun_jupyter.worker.plan_line import PlanLine
-from parallelrun_jupyter.worker.tables.delimited import MISSING, MISTAKEN
+from parallelrun_jupyter.worker.tables.delimited import MISTAKEN
 from parallelrun_jupyter.worker.tables.reader import load_table
+from parallelrun_jupyter.worker.tables.table_columns import MISSING
 
 LAW = settings(max_examples=60)
 WHOLE = BatchSpec(1 << 60)
@@ -479,6 +480,9 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
         "missing": ["-", "x"]
     }
     assert reading_of(typed()) == {}
+    some = typed("--format", "csv", "--columns", "t,id")
+    [table] = inputs_of([path], "csv", reading=reading_of(some))
+    assert list(table.to_pandas_dataframe()) == ["id", "t"]
 
 
 @pytest.mark.parametrize(
@@ -490,6 +494,8 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
         (["--missing", "-", "--format", "jsonl"], "--missing is for tables of the format csv, but"),
         (["--column-types", "a=str,int", "--format", "csv"], "expected NAME=TYPE, or several"),
         (["--column-types", "=str", "--format", "csv"], "expected NAME=TYPE"),
+        (["--columns", "a"], "--columns is for tables of the format csv or jsonl or parquet, but"
+         " --format is missing. Add --format csv"),
         (["--missing", "-", "--no-missing"], "contradict each other"),
     ],
 )  # fmt: skip

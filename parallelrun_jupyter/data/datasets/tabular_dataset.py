@@ -26,6 +26,13 @@ from ..tables.parquet import check_parquet, plan_parquet, require_pyarrow
 from ..tables.table_files import Plan, TableFile, sources_of
 from ..tables.text_encoding import codec_name
 from .file_dataset import FileDataset, PathLike
+from .reading_options import (
+    escape_of,
+    inference_option,
+    kept_columns,
+    missing_fields,
+    one_character,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +95,7 @@ class TabularDataset:
         quote: str | None = '"',
         escape: str | None = None,
         column_types: Types = None,
+        columns: Sequence[str] | None = None,
         missing: Sequence[str] | None = None,
         inference: str = "exact",
         storage_options: Mapping[str, Any] | None = None,
@@ -121,6 +129,11 @@ class TabularDataset:
             Types by column name, or one for all columns: ``"int64"``, ``"float64"``, ``"bool"``,
             ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. Other columns
             are inferred from all rows before the run starts; with all types it starts immediately.
+        columns
+            The columns that ``run()`` gets, in the order of the file, such as ``["id", "price"]``. The
+            fields of the others are not parsed, so their values may be anything; only a row with more
+            fields than the header is still an error. Keys of the paths are left out too unless they
+            are named. Default: all columns.
         missing
             Fields that mean a missing value, such as ``["", "-"]``; empty numbers, booleans and
             dates are always missing. Default: empty fields, and in columns that are not text also
@@ -139,25 +152,27 @@ class TabularDataset:
             As for `FileDataset`.
         """
         options: dict[str, Any] = {
-            "separator": _one_character(separator, "separator"),
-            "quote": "" if quote in {None, ""} else _one_character(quote, "quote"),
+            "separator": one_character(separator, "separator"),
+            "quote": "" if quote in {None, ""} else one_character(quote, "quote"),
             "encoding": codec_name(encoding),
             "header": header_mode(header),
             "column_types": given_types(column_types),
         }
         # Records of older versions lack these options, and must equal records with the defaults.
         if escape not in {None, ""}:
-            options["escape"] = _escape(escape, options)
+            options["escape"] = escape_of(escape, options)
         if missing is not None:
-            options["missing"] = _missing_fields(missing)
-        options.update(_inference_option(inference))
-        return cls._of_files(path, "delimited", options, partition_format, storage_options)
+            options["missing"] = missing_fields(missing)
+        options.update(inference_option(inference))
+        table = cls._of_files(path, "delimited", options, partition_format, storage_options)
+        return table._keeping(columns)  # noqa: SLF001 - of this class
 
     @classmethod
     def from_parquet_files(
         cls,
         path: Paths,
         *,
+        columns: Sequence[str] | None = None,
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TabularDataset:
@@ -171,6 +186,10 @@ class TabularDataset:
         ----------
         path, storage_options
             As for `FileDataset`.
+        columns
+            The columns that ``run()`` gets, in the order of the file; the others are not read, so
+            files may differ in them. Keys of the paths are left out too unless they are named.
+            Default: all columns.
         partition_format
             As for `FileDataset`; the keys become the last columns, as text or dates. Default: folders
             such as ``year=2024`` below the path are keys, as integers if all their values are.
@@ -183,7 +202,8 @@ class TabularDataset:
             As for `FileDataset`.
         """
         require_pyarrow()
-        return cls._of_files(path, "parquet", {}, partition_format, storage_options)
+        table = cls._of_files(path, "parquet", {}, partition_format, storage_options)
+        return table._keeping(columns)  # noqa: SLF001 - of this class
 
     @classmethod
     def from_json_lines_files(
@@ -192,6 +212,7 @@ class TabularDataset:
         *,
         encoding: str = "utf8",
         column_types: Types = None,
+        columns: Sequence[str] | None = None,
         inference: str = "exact",
         partition_format: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -207,6 +228,10 @@ class TabularDataset:
             As for `from_delimited_files`.
         column_types
             Types by column name, or one for all columns. Default: inferred from all rows.
+        columns
+            The columns that ``run()`` gets, in order of appearance. Every line must still be an
+            object, but the values of the others may be anything. Keys of the paths are left out too
+            unless they are named. Default: all columns.
         inference
             ``"exact"`` (the default): integers above 2^53 with gaps are ``Int64``. ``"pandas"``: they
             are objects.
@@ -220,8 +245,9 @@ class TabularDataset:
         """
         options: dict[str, Any] = {"encoding": codec_name(encoding)}
         options["column_types"] = given_types(column_types)
-        options.update(_inference_option(inference))
-        return cls._of_files(path, "json_lines", options, partition_format, storage_options)
+        options.update(inference_option(inference))
+        table = cls._of_files(path, "json_lines", options, partition_format, storage_options)
+        return table._keeping(columns)  # noqa: SLF001 - of this class
 
     @classmethod
     def _of_files(
@@ -352,6 +378,12 @@ class TabularDataset:
         """Return this table with another layout of its columns."""
         return type(self)(self.files, self.form, self.options, layout)
 
+    def _keeping(self, columns: Sequence[str] | None) -> TabularDataset:
+        """Return this table with only some of its columns; with all of them for None."""
+        if columns is None:
+            return self
+        return self.with_layout(replace(self.layout, keeps=kept_columns(columns)))
+
     def check(self) -> None:
         """Check that every path has files, and that the first file that is not empty can be read.
 
@@ -365,7 +397,7 @@ class TabularDataset:
             size = source.item[1]
             if size > 0 or (size < 0 and self.storage is not None):
                 check_form, _ = _FORMS[self.form]
-                check_form(source, self.options)
+                check_form(source, self._planning_options())
                 return
 
     def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
@@ -413,16 +445,16 @@ class TabularDataset:
         return types
 
     def _plan(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
-        options = self.options
-        if self.layout.empty_is_text:
-            options = {**options, "empty_is_text": True}
         _, plan_form = _FORMS[self.form]
-        for planned in plan_form(self._sources, options, batches):
+        for planned in plan_form(self._sources, self._planning_options(), batches):
             if isinstance(planned, int):
                 yield STILL_READING, planned
             else:
                 file, range_ = planned.source.item, planned.range
                 yield table_line(number, file, range_, planned.table), range_[2]
+
+    def _planning_options(self) -> dict[str, Any]:
+        return {**self.options, **self.layout.planning(self.partition_keys)}
 
     def _load(self, lines: Iterator[tuple[bytes, int]], count: int | None = None) -> pd.DataFrame:
         """Return the rows of plan lines in one frame; at most ``count``."""
@@ -452,40 +484,6 @@ class TabularDataset:
     def _sources(self) -> Iterator[TableFile]:
         has_keys = self.form == "parquet" and self.key_format is None
         return sources_of(self.files, has_keys=has_keys)
-
-
-def _one_character(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in "\r\n\0":
-        msg = f"{name} is {value!r}; expected one ASCII character, such as ',' or '\\t'."
-        raise InputError(msg)
-    return value
-
-
-def _escape(escape: Any, options: dict[str, Any]) -> str:
-    for name in ("separator", "quote"):
-        if escape == options[name]:
-            msg = f"escape and {name} are both {escape!r}; expected two different characters."
-            raise InputError(msg)
-    return _one_character(escape, "escape")
-
-
-def _missing_fields(missing: Any) -> list[str]:
-    fields = [missing] if isinstance(missing, str) else list(missing)
-    for field in fields:
-        if not isinstance(field, str):
-            msg = (
-                f"missing contains {field!r}; expected fields as they are written in the file, "
-                "such as '-'."
-            )
-            raise InputError(msg)
-    return fields
-
-
-def _inference_option(inference: str) -> dict[str, str]:
-    if inference not in {"exact", "pandas"}:
-        msg = f"inference is {inference!r}; expected 'exact' or 'pandas'."
-        raise InputError(msg)
-    return {"inference": "exact"} if inference == "exact" else {}
 
 
 _FORMS: dict[str, tuple[Callable[..., None], Callable[..., Plan]]] = {

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...errors import InputError
-from ...formatting import nearest_hint
 from ...worker.plan_line import PlanLine
 from ..batching import STILL_READING
 from ..partitions.group_by_keys import group_by_key
@@ -45,6 +43,16 @@ class ColumnLayout:
         """Return the JSON value for a run's record; empty for a layout that changes nothing."""
         return {name: value for name, value in asdict(self).items() if value}
 
+    def planning(self, keys: list[str]) -> dict[str, Any]:
+        """Return the options with which the files are planned, given the keys in their paths."""
+        options: dict[str, Any] = {}
+        if self.empty_is_text:
+            options["empty_is_text"] = True
+        if self.keeps or self.drops:
+            added = [*keys, *([self.path_column] if self.path_column else [])]
+            options.update(keeps=self.keeps, drops=self.drops, added=added)
+        return options
+
     @classmethod
     def of_spec(cls, spec: Mapping[str, Any]) -> ColumnLayout:
         """Return the layout from a run's record."""
@@ -80,7 +88,7 @@ def arrange(
     Raises
     ------
     InputError
-        A path does not match the format, or a column to keep does not exist.
+        A path does not match the format.
     """
     arranged = _arranged(lines, layout, form)
     if form is None or not keys:
@@ -130,22 +138,7 @@ def _arranged(
                 added["key_columns"] = as_json(form.values(path))
                 added["key_types"] = form.types()
         line.table.update(added)
-        _check_names(line.table, path_column=layout.path_column)
         yield line, items
-
-
-def _check_names(table: dict[str, Any], path_column: str) -> None:
-    if "columns" not in table:
-        return  # Parquet: the worker checks
-    columns = [*table["columns"], *table.get("key_columns", ())]
-    columns += [path_column] if path_column else []
-    for name in table.get("keeps", ()):
-        if name not in columns:
-            msg = (
-                f"the column {name!r} is to be kept, but the input does not have it."
-                f"{nearest_hint(name, columns)} Its columns are: {', '.join(columns[:20])}."
-            )
-            raise InputError(msg)
 
 
 def _merged(lines: list[PlanLine]) -> PlanLine:

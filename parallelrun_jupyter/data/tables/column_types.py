@@ -97,6 +97,38 @@ def fixed_types_of(options: Mapping[str, Any], columns: Sequence[str]) -> dict[s
     return dict(column_types)
 
 
+def used_columns(options: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Return the columns of the files that are read: those that a layout keeps and does not drop.
+
+    One column is always read, since its fields count the rows.
+
+    Parameters
+    ----------
+    options
+        The options of the dataset, with ``keeps`` and ``drops`` as in `ColumnLayout`, and ``added``,
+        the names of the columns that it adds.
+    columns
+        The columns of the files.
+
+    Raises
+    ------
+    InputError
+        A column to keep does not exist.
+    """
+    keeps, drops = dict.fromkeys(options.get("keeps", ())), set(options.get("drops", ()))
+    existing = dict.fromkeys([*columns, *options.get("added", ())])
+    for name in keeps:
+        if name not in existing:
+            shown = list(existing)
+            msg = (
+                f"the column {name!r} is to be kept, but the input does not have it."
+                f"{nearest_hint(name, shown)} Its columns are: {', '.join(shown[:20])}."
+            )
+            raise InputError(msg)
+    used = [c for c in columns if c not in drops and (not keeps or c in keeps)]
+    return used or list(columns[:1])
+
+
 @dataclass
 class Inference:
     """The values of one column so far, summarized block by block; `decide` returns the type for all.

@@ -17,7 +17,7 @@ from ...machine import usable_cores
 from ...worker.tables.delimited import csv_dialect
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import Inference, fixed_types_of
+from .column_types import Inference, fixed_types_of, used_columns
 from .first_look import HEAD_BYTES, LOOKED_AT, FirstLook, first_look
 from .row_ranges import Range, RowScan
 from .table_files import (
@@ -160,16 +160,24 @@ class DelimitedPass:
         Types by column; the others are inferred.
     rules
         How fields are interpreted.
+    used
+        The columns that are read.
     """
 
     def __init__(
-        self, dialect: Dialect, columns: list[str], fixed_types: dict[str, str], rules: Rules
+        self,
+        dialect: Dialect,
+        columns: list[str],
+        fixed_types: dict[str, str],
+        rules: Rules,
+        used: list[str],
     ) -> None:
         self.dialect = dialect
         self.columns = columns
         self.fixed_types = fixed_types
         self.rules = rules
-        self.inferences = {name: Inference() for name in columns if name not in fixed_types}
+        self.used = used
+        self.inferences = {name: Inference() for name in used if name not in fixed_types}
         #: the guessed types, if all rows are found without inferring their types
         self.look: FirstLook | None = None
         self._has_warned = False
@@ -180,14 +188,14 @@ class DelimitedPass:
         return not self.inferences or self.look is not None
 
     def types(self) -> list[str]:
-        """Return the type of every column."""
+        """Return the type of every column that is read."""
         if self.look is not None:
             types = {**self.look.types, **self.fixed_types}
-            return [types[name] for name in self.columns]
+            return [types[name] for name in self.used]
         is_text = self.rules.empty_is_text
         return [
             self.fixed_types.get(name) or self.inferences[name].decide(empty_is_text=is_text)
-            for name in self.columns
+            for name in self.used
         ]
 
     def ranges(self, file: OpenTable, cut: BatchSpec) -> Iterator[Range]:
@@ -253,7 +261,7 @@ class DelimitedPass:
             "format": "delimited",
             "separator": self.dialect.separator,
             "quote": self.dialect.quote,
-            "columns": self.columns,
+            "columns": self.used,
             "types": types,
             **file.text.table(),
         }
@@ -263,8 +271,15 @@ class DelimitedPass:
             table["missing"] = list(self.rules.missing)
         elif self.rules.is_exact:
             table["text_missing"] = [""]
-        if self.dialect.header == "all_files_different_headers" and file.names != self.columns:
-            table["names"] = file.names
+        names = file.names
+        if len(self.used) < len(self.columns):
+            used = set(self.used)
+            # A column that is not one of the dataset's counts the rows of a file without any of them.
+            positions = [k for k, name in enumerate(names) if name in used] or [0]
+            table.update(width=len(names), positions=positions)
+            names = [names[position] for position in positions]
+        if self.dialect.header == "all_files_different_headers" and names != self.used:
+            table["names"] = names
         if self.look is not None:
             table["assumed"] = {
                 "is_exact": self.rules.is_exact,
@@ -318,6 +333,7 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
         raise InputError(msg) from error
     if options["header"] != "all_files_different_headers":
         fixed_types_of(options, first.names)
+        used_columns(options, first.names)
 
 
 def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
@@ -329,12 +345,14 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     Raises
     ------
     InputError
-        The headers differ, or a type is given for a column that does not exist.
+        The headers differ, or a type is given for a column that does not exist, or one that does not
+        exist is to be kept.
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
     fixed_types = fixed_types_of(options, columns)
-    pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options))
+    used = used_columns(options, columns)
+    pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options), used)
     if cut.assumes_types and pass_.inferences:
         pass_.look = _first_look(sources, pass_, first)
     yield from (_plan_at_once if pass_.is_decided else _plan_inferred)(sources, pass_, first, cut)

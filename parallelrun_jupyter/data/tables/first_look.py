@@ -15,8 +15,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ...worker.tables.delimited import MISSING
 from ...worker.tables.row_splitter import Marks, split_rows
+from ...worker.tables.table_columns import MISSING
 from .type_inference import Reading, Rules
 
 HEAD_BYTES = 1 << 18

@@ -12,7 +12,7 @@ from ...worker.tables.json_lines import parse_lines
 from ...worker.tables.number_forms import FLOAT_HOLDS
 from ...worker.tables.row_splitter import Marks
 from ..batching import BatchSpec
-from .column_types import fixed_types_of
+from .column_types import fixed_types_of, used_columns
 from .first_look import HEAD_BYTES, LOOKED_AT
 from .row_ranges import Range, RowScan
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
@@ -24,8 +24,9 @@ _INT64_LIMIT = 1 << 63
 
 @dataclass
 class _Column:
-    """The kinds of values under one name, and their number."""
+    """The kinds of values under one name, and their number; nothing of a column that is not read."""
 
+    is_used: bool = True
     kinds: set[str] = field(default_factory=set)
     count: int = 0
 
@@ -85,9 +86,13 @@ def check_json_lines(source: TableFile, options: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of a dataset, with their types; ``empty`` are those without any value."""
+    """The columns of a dataset that are read, with their types.
+
+    ``given`` are those whose type the user gave, and ``empty`` those without any value.
+    """
 
     types: dict[str, str]
+    given: list[str]
     empty: list[str]
 
     @classmethod
@@ -102,10 +107,11 @@ class _Columns:
         fixed_types = fixed_types_of(options, list(columns))
         is_exact = options.get("inference") == "exact"
         types = {
-            name: fixed_types.get(name) or column.decide(rows, is_exact=is_exact)
-            for name, column in columns.items()
+            name: fixed_types.get(name) or columns[name].decide(rows, is_exact=is_exact)
+            for name in used_columns(options, list(columns))
         }
-        return cls(types, [name for name, each in columns.items() if each.kinds <= {"null"}])
+        given = [name for name in types if name in fixed_types]
+        return cls(types, given, [name for name in types if columns[name].kinds <= {"null"}])
 
     def table(self, text: TextFile, source: TableFile, assumed: dict[str, Any]) -> str:
         """Return the JSON table of a file."""
@@ -135,7 +141,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         ranges: list[Range] = []
         try:
             text, scan = _open(source, options["encoding"])
-            scan.watch(lambda data, text=text: _infer(data, text, columns))  # type: ignore[misc] # bound now
+            scan.watch(lambda data, text=text: _infer(data, text, columns, options))  # type: ignore[misc] # bound now
             for range_ in scan.ranges(cut, text.start):
                 ranges.append(range_)
                 yield range_[2]
@@ -166,7 +172,7 @@ def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
             if head is None:
                 return None
             lines = head[: head.rfind(b"\n") + 1]
-            _infer(lines, text, columns)
+            _infer(lines, text, columns, options)
             rows += sum(1 for _ in parse_lines(lines, text.content_encoding))
         return _Columns.decide(columns, rows, options) if columns else None
     except (OSError, EOFError, ValueError):  # InputError is one: a column may come later
@@ -176,24 +182,30 @@ def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
 def _plan_assumed(
     sources: Sources, options: dict[str, Any], cut: BatchSpec, assumed: _Columns
 ) -> Plan:
-    given = sorted(fixed_types_of(options, list(assumed.types)))
-    key = {"assumed": {"given": given, "empty": assumed.empty}}
+    key: dict[str, Any] = {"given": assumed.given, "empty": assumed.empty}
+    if not options.get("keeps"):  # another column would be one of the table
+        key["others"] = sorted(options.get("drops", ()))
     for source in sources():
         try:
             text, scan = _open(source, options["encoding"])
-            table = assumed.table(text, source, key)
+            table = assumed.table(text, source, {"assumed": key})
             for range_ in scan.ranges(cut, text.start):
                 yield PlannedBatch(source, range_, table)
         except (OSError, EOFError, ValueError) as error:
             yield unreadable(source, error)
 
 
-def _infer(data: bytes, text: TextFile, columns: dict[str, _Column]) -> None:
+def _infer(
+    data: bytes, text: TextFile, columns: dict[str, _Column], options: dict[str, Any]
+) -> None:
     """Add the values of a block; a bad line is reported by the mini-batch that reads it."""
+    keeps, drops = options.get("keeps", ()), options.get("drops", ())
     for _, row in parse_lines(data, text.content_encoding):
         if isinstance(row, dict):
             for name, value in row.items():
                 column = columns.get(name)
                 if column is None:
-                    column = columns[name] = _Column()
-                column.add(value)
+                    is_used = name not in drops and (not keeps or name in keeps)
+                    column = columns[name] = _Column(is_used=is_used)
+                if column.is_used:
+                    column.add(value)

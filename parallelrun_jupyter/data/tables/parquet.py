@@ -14,6 +14,7 @@ from ...errors import InputError, MissingExtraError
 from ...worker.tables.number_forms import FLOAT_HOLDS
 from ..batching import BatchSpec
 from ..partitions.path_format import key_columns
+from .column_types import used_columns
 from .row_ranges import Range
 from .table_files import Plan, PlannedBatch, Sources, TableFile, table_text, unreadable
 
@@ -58,7 +59,7 @@ def check_parquet(source: TableFile, options: dict[str, Any]) -> None:  # noqa: 
         raise InputError(msg) from error
 
 
-def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:  # noqa: ARG001 - as its siblings
+def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> Plan:
     """Yield the mini-batches of Parquet files, after reading the footers of all files.
 
     Raises
@@ -72,7 +73,7 @@ def plan_parquet(sources: Sources, options: dict[str, Any], cut: BatchSpec) -> P
     planned: list[_File | PlannedBatch] = []
     for source in sources():
         try:
-            file = _read_footer(source, dataset)
+            file = _read_footer(source, dataset, options)
         except (OSError, pa.ArrowException, ValueError) as error:
             planned.append(unreadable(source, error))
             continue
@@ -198,7 +199,7 @@ class _Dataset:
         return dtypes
 
 
-def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
+def _read_footer(source: TableFile, dataset: _Dataset, options: dict[str, Any]) -> _File:
     """Read the footer of a file; add its gaps, large numbers and UUIDs to ``dataset``.
 
     Raises
@@ -217,9 +218,11 @@ def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
             msg = f"it has several columns named {twice!r}"
             raise ValueError(msg)
         unnamed, counted = _index_of(physical, file.metadata.num_rows)
+        used = _used_of(options, [n for n in names if n not in unnamed], counted, source)
+        counted = {name: level for name, level in counted.items() if name in used}
         fields, rare = [], {}
         for column in physical:
-            if column.name in unnamed:
+            if column.name not in used:
                 continue
             plain = plain_type(column.type)
             fields.append(pa.field(column.name, plain))
@@ -233,6 +236,21 @@ def _read_footer(source: TableFile, dataset: _Dataset) -> _File:
     own: dict[str, Any] = {"counted": counted} if counted else {}
     own.update({"rare": rare} if rare else {})
     return _File(source, schema, [(_size_of(group), group.num_rows) for group in groups], own)
+
+
+def _used_of(
+    options: dict[str, Any], names: list[str], counted: dict[str, list[int]], source: TableFile
+) -> set[str]:
+    """Return the columns of a file that are read, of those in it and those that are only described.
+
+    All are if a column to keep does not exist: then the mini-batches fail, and name the columns.
+    """
+    existing = [*names, *counted]
+    added = [*options.get("added", ()), *source.keys]
+    if not {*existing, *added}.issuperset(options.get("keeps", ())):
+        return set(existing)
+    used = set(used_columns({**options, "added": added}, existing))
+    return used if used.intersection(names) else {*used, *names[:1]}
 
 
 def _size_of(group: Any) -> int:

@@ -13,7 +13,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from ...worker.tables.delimited import MISSING, csv_options, with_empty
+from ...worker.tables.delimited import WIDE, csv_options
+from ...worker.tables.field_grid import field_grid
 from ...worker.tables.number_forms import (
     FLOAT_HOLDS,
     columns_at,
@@ -21,7 +22,9 @@ from ...worker.tables.number_forms import (
     with_leading_zeros,
 )
 from ...worker.tables.row_splitter import Marks, with_line_feeds, without_escapes
+from ...worker.tables.table_columns import MISSING, with_empty
 from .column_types import Inference
+from .wide_inference import certain_inferences
 
 _OPEN_ROW = re.compile(r"EOF inside string starting at row (\d+)")
 """pandas' message about a quote that is never closed; rows count from 0."""
@@ -100,6 +103,39 @@ def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) ->
     reading
         How the text is read.
     """
+    if width < WIDE:
+        return _infer_apart(data, width, wanted, reading)
+    return _infer_wide(data, width, wanted, reading)
+
+
+def _infer_wide(data: bytes, width: int, wanted: list[int], reading: Reading) -> list[Inference]:
+    """Infer some of very many columns: those that are not certain by their bytes are inferred apart."""
+    import numpy as np
+
+    grid = field_grid(data, reading.marks, width)
+    if grid is None or reading.marks.escape:
+        return _infer_apart(data, width, wanted, reading)
+
+    def floats(text: bytes) -> Any:
+        return reading.frame(text, 1, dtype="float64", skip_blank_lines=False)[0]
+
+    is_exact = reading.rules.is_exact
+    found = certain_inferences(grid, wanted, reading.missing, floats, is_exact=is_exact)
+    others = [position for position in wanted if position not in found]
+    if others:
+        # A row of one empty field would be a blank line, so there are two columns at least.
+        taken = sorted({*others, *range(min(2, width))})
+        is_taken = np.zeros(width, bool)
+        is_taken[taken] = True
+        numbers = np.searchsorted(taken, others).tolist()
+        text = data if width == 1 else grid.table_of(is_taken)
+        own = _infer_apart(text, len(taken), numbers, reading)
+        found.update(zip(others, own, strict=True))
+    return [found[position] for position in wanted]
+
+
+def _infer_apart(data: bytes, width: int, wanted: list[int], reading: Reading) -> list[Inference]:
+    """Infer some columns, each of them apart."""
     import pandas as pd
 
     inferences = [Inference() for _ in wanted]
@@ -127,8 +163,9 @@ def infer_block(data: bytes, width: int, wanted: list[int], reading: Reading) ->
     if doubtful:
         options = rows or {"usecols": doubtful}
         texts = reading.frame(text, width, dtype=dict.fromkeys(doubtful, "str"), **options)
+        by_position = dict(zip(wanted, inferences, strict=True))
         for position in doubtful:
-            _add_texts(inferences[wanted.index(position)], texts[position])
+            _add_texts(by_position[position], texts[position])
     return inferences
 
 

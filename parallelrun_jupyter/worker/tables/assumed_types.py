@@ -17,10 +17,11 @@ from __future__ import annotations
 import io
 
 from ..failures import BadInput, TypesDiffer
-from .delimited import csv_options, delimited_frame, marks_of
+from .delimited import csv_options, delimited_frame
 from .json_lines import json_frame
 from .number_forms import FLOAT_HOLDS, has_long_number, with_leading_zeros
 from .row_splitter import with_line_feeds
+from .table_columns import columns_of
 from .text_range import TextRange
 
 TYPE_CHECKING = False
@@ -28,6 +29,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from typing import Any
 
 NUMBERS = ("int64", "float64")
+
+_FEW = 64
+"""More columns are compared at once."""
 
 
 def confirmed_frame(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
@@ -45,7 +49,7 @@ def confirmed_frame(pd: Any, path: str, range_: list[int], table: dict[str, Any]
         frame = delimited_frame(pd, text, table)
     except BadInput as error:
         raise TypesDiffer(str(error))
-    reason = _Check(table, text).difference(pd, frame)
+    reason = _Check(pd, table, text).difference(frame)
     if reason:
         raise TypesDiffer("%s, from byte %d: %s" % (path, range_[0], reason))
     return frame
@@ -56,6 +60,8 @@ class _Check:
 
     Parameters
     ----------
+    pd
+        pandas.
     table
         Its ``assumed`` has ``is_exact``, and the names of columns: ``given`` for those whose type the
         user gave, and ``empty`` for those without any value in the first rows.
@@ -63,53 +69,56 @@ class _Check:
         The text of the range.
     """
 
-    def __init__(self, table: dict[str, Any], text: TextRange) -> None:
-        assumed = table["assumed"]
-        self._is_exact = assumed["is_exact"]
-        self._empty = assumed["empty"]
-        self._names = table["columns"]
-        given = set(assumed["given"])
-        self._numbers = [
-            (k, name, decided)
-            for k, (name, decided) in enumerate(zip(self._names, table["types"]))
-            if decided in NUMBERS and name not in given
-        ]
-        self._marks = marks_of(table)
+    def __init__(self, pd: Any, table: dict[str, Any], text: TextRange) -> None:
+        self._pd = pd
+        self._is_exact = table["assumed"]["is_exact"]
+        self._empty = table["assumed"]["empty"]
+        self._columns = columns_of(pd, table)
+        self._marks = self._columns.marks
         self._text = text
 
-    def difference(self, pd: Any, frame: Any) -> str:
+    def difference(self, frame: Any) -> str:
         """Return why the types may differ, or an empty text."""
-        if not self._numbers:
+        guessed = self._columns.guessed
+        numbers = {
+            k: name
+            for k, name in zip(self._columns.types, self._columns.names)
+            if guessed.get(k) in NUMBERS
+        }
+        if not numbers:
             return ""
-        for _, name, decided in self._numbers:
-            if decided == "float64" and self._has_large(frame[name]):
-                return "column %r may contain a whole number above 2^53" % name
+        floats = [name for k, name in numbers.items() if guessed[k] == "float64"]
+        if _largest(frame, floats) >= FLOAT_HOLDS and has_long_number(self._text.data):
+            return "there may be a whole number above 2^53"
         if not self._is_exact:
             return ""
         padded = with_leading_zeros(with_line_feeds(self._text.data, self._marks), self._marks)
-        for k, name, _ in self._numbers:
-            if k in padded:
-                return "column %r may contain a number with leading zeros" % name
-        return self._word_in_empty(pd, frame)
+        for position in padded.intersection(numbers):
+            return "column %r may contain a number with leading zeros" % numbers[position]
+        return self._word_in_empty(frame)
 
-    def _has_large(self, column: Any) -> bool:
-        """Return whether a column may contain whole numbers that a float does not represent."""
-        import numpy as np
-
-        values = column.to_numpy()
-        largest = np.fmax.reduce(np.abs(values)) if len(values) else 0
-        return bool(largest >= FLOAT_HOLDS) and has_long_number(self._text.data)
-
-    def _word_in_empty(self, pd: Any, frame: Any) -> str:
+    def _word_in_empty(self, frame: Any) -> str:
         """Return that a column without values has a missing word, or an empty text."""
-        names = [name for name in self._empty if frame[name].isna().all()]
-        if not names:
+        empty = {name for name in self._empty if frame[name].isna().all()}
+        if not empty:
             return ""
-        positions = [self._names.index(name) for name in names]
-        options = csv_options(self._marks, self._text.encoding, len(self._names), [])
+        pairs = zip(self._columns.types, self._columns.names)
+        positions = {k: name for k, name in pairs if name in empty}
+        options = csv_options(self._marks, self._text.encoding, self._columns.width, [])
         data = with_line_feeds(self._text.data, self._marks)
-        texts = pd.read_csv(io.BytesIO(data), dtype="str", usecols=positions, **options)
-        for position, name in zip(positions, names):
+        texts = self._pd.read_csv(io.BytesIO(data), dtype="str", usecols=list(positions), **options)
+        for position, name in positions.items():
             if (texts[position].fillna("") != "").any():
                 return "column %r has no value, but a word such as NA" % name
         return ""
+
+
+def _largest(frame: Any, names: list[str]) -> float:
+    """Return the largest magnitude of a value in columns of numbers."""
+    import numpy as np
+
+    if not names or not len(frame):
+        return 0.0
+    if len(names) > _FEW:
+        return float(np.fmax.reduce(np.abs(frame[names].to_numpy()), axis=None))
+    return float(np.fmax.reduce([np.fmax.reduce(np.abs(frame[n].to_numpy())) for n in names]))

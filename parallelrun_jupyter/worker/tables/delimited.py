@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import re
 
 from ..failures import BadInput
-from .pandas_types import ConversionError, converted, dtype_of, misfit, parsed_as, version_of
+from .field_grid import field_grid
+from .pandas_types import ConversionError, converted, dtype_of, misfit, parsed_as
 from .row_splitter import Marks, split_rows, with_line_feeds, without_escapes
+from .table_columns import as_guessed, columns_of, marks_of
 from .text_range import TextRange
+from .wide_frame import wide_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -18,22 +20,13 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 SHOWN_CHARS = 60
 """Characters of a value in an error message."""
 
-MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
-           "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]  # fmt: skip
-"""The missing values that pandas documents since version 2, used here with every version."""
-
 WIDE = 256
-"""From this number of columns on, the columns of each type are read separately."""
-
-_INFERRED = {"int64": ("int64",), "bool": ("bool",), "float64": ("float64", "int64")}
+"""From this number of columns on, the columns of each type are parsed as one."""
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*$")
 
 MISTAKEN = set()  # type: set[str]
 """Text columns that pandas inferred as another type in some range, such as codes of digits."""
-
-_WITH_MISSING_WORDS = set()  # type: set[tuple[str, ...]]
-"""First columns of the tables in which words mean missing numbers: ``na_values`` is per column."""
 
 
 def csv_dialect(marks: Marks, encoding: str) -> dict[str, Any]:
@@ -74,11 +67,6 @@ def csv_options(marks: Marks, encoding: str, width: int, missing: Any) -> dict[s
     )
 
 
-def with_empty(missing: list[str]) -> list[str]:
-    """Return the missing values of columns other than text: an empty field is always one of them."""
-    return missing if "" in missing else [*missing, ""]
-
-
 def read_delimited(pd: Any, path: str, range_: list[int], table: dict[str, Any]) -> Any:
     """Return the rows of a range as a DataFrame with the dataset's columns and types."""
     return delimited_frame(pd, TextRange(path, range_, table), table)
@@ -92,23 +80,6 @@ def row_bounds(data: bytes, table: dict[str, Any]) -> list[tuple[int, int]]:
     if unclosed >= 0:
         rows.append((int(ends[-1]) if len(ends) else 0, len(data)))
     return rows
-
-
-def inferred_types(table: dict[str, Any]) -> dict[int, tuple[str, ...]]:
-    """Return the types that pandas may infer for columns whose type is assumed; the first is the column's.
-
-    They are not given to pandas, which reads "1.0" as a given ``int64``, and "0" as a given ``bool``.
-    """
-    if "assumed" not in table:
-        return {}
-    given = set(table["assumed"]["given"])
-    pairs = enumerate(zip(table["columns"], table["types"]))
-    return {k: _INFERRED[t] for k, (name, t) in pairs if t in _INFERRED and name not in given}
-
-
-def marks_of(table: dict[str, Any]) -> Marks:
-    """Return the characters with a meaning in the text of a table."""
-    return Marks(table["separator"], table["quote"], table.get("escape", ""))
 
 
 def delimited_frame(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
@@ -141,36 +112,24 @@ def _all_missing(pd: Any, path: str, name: str, decided: str, rows: int) -> Any:
 class _DelimitedRange:
     """One range of a delimited file: its DataFrame, or the error that locates the bad row.
 
-    The columns are read by position. Extra columns, named by the numbers after the table's, collect
-    the fields of rows that are too wide, which pandas would drop or refuse without a location.
+    The columns are read by position. An extra column, with the number after the table's, collects the
+    fields of rows that are too wide, which pandas would drop or refuse without a location.
     """
 
     def __init__(self, pd: Any, text: TextRange, table: dict[str, Any]) -> None:
         self._pd = pd
         self._text = text
-        self._marks = marks_of(table)
-        self._names = table.get("names") or table["columns"]
-        types = dict(zip(table["columns"], table["types"]))
-        self._types = [types[name] for name in self._names]
-        #: the types that pandas may infer for columns whose type is assumed, by position
-        self._inferred = inferred_types(table)
-        missing = table.get("missing", MISSING)
-        self._missing_of_text = table.get("text_missing", missing)
-        if table.get("empty_is_text"):
-            self._missing_of_text = []
-        self._missing_of_others = with_empty(missing)
-        # Most files have no missing value but the empty field: one list then serves all columns.
-        self._has_one_list = self._missing_of_text == self._missing_of_others or (
-            "" in self._missing_of_text and tuple(self._names[:8]) not in _WITH_MISSING_WORDS
-        )
-        self._version = version_of(pd)
+        self._columns = columns_of(pd, table)
+        self._marks = self._columns.marks
+        self._width = self._columns.width
+        self._version = self._columns.version
+        self._has_one_list = self._columns.has_one_list
         # These versions refuse a text whose only row has fewer fields than there are names.
-        self._is_padded = (1, 4) <= self._version < (2, 0)
+        self._is_padded = (1, 4) <= self._version < (2, 0) or self._columns.is_part
         # Before pandas 3, the other parsers of floats are off by one in the last digit.
         self._precision = {"float_precision": "round_trip"} if self._version < (3, 0) else {}
-        self._first_width, self._first_end = self._measure_first_row()
-        width = len(self._names)
-        self._extra = range(width, width + self._count_extra_columns())
+        self._first_width, self._first_end = self._width, 0
+        self._extra = range(self._width, self._width)
 
     def frame(self) -> Any:
         """Return the rows as a DataFrame.
@@ -182,9 +141,12 @@ class _DelimitedRange:
             parsed or decoded.
         """
         try:
-            if self._first_width > self._extra.stop:  # pandas ignores the surplus of the first row
-                raise BadInput(self._too_wide(self._row_offset(0)))
-            frame = self._read_typed()
+            frame = self._wide()
+            if frame is not None:
+                return self._finished(frame, self._columns.dates)
+            self._first_width, self._first_end = self._measure_first_row()
+            self._extra = range(self._width, self._width + self._count_extra_columns())
+            frame = self._read_by_width()
         except UnicodeDecodeError as error:
             raise self._text.undecodable(error)
         except self._pd.errors.ParserError as error:
@@ -194,28 +156,63 @@ class _DelimitedRange:
         self._check_width(frame)
         for position in self._extra:
             frame.pop(position)
-        for position, decided in enumerate(self._types):
+        return self._finished(frame, self._columns.converted)
+
+    def _finished(self, frame: Any, to_convert: list[tuple[int, str]]) -> Any:
+        """Return a frame with its decided types and names."""
+        for position, decided in to_convert:
             column = frame[position]
-            # Older pandas reads a column of numbers above 2^63 as uint64, although int64 is given.
-            is_unsigned = decided == "int64" and column.dtype != decided
-            if parsed_as(decided) != decided or is_unsigned:
+            if decided != "int64" or column.dtype != decided:
                 frame[position] = self._converted(column, decided, position)
-        frame.columns = self._names
+        frame.columns = self._columns.index
         return frame
 
     def _converted(self, column: Any, decided: str, position: int) -> Any:
-        if (
-            parsed_as(decided) == "str"
-            and self._has_one_list
-            and self._missing_of_text != self._missing_of_others
-        ):
-            column = column.mask(column.isin(self._missing_of_others))
+        columns = self._columns
+        if parsed_as(decided) == "str" and self._has_one_list and columns.are_lists_different:
+            column = column.mask(column.isin(columns.missing_of_others))
         try:
             return converted(self._pd, column, decided)
         except ConversionError as error:
             raise self._misfit(position, column, error.row, str(error))
 
     # Reading
+
+    def _wide(self) -> Any:
+        """Return the rows of a table with very many columns; None for others, and for rows with errors."""
+        if len(self._columns.types) < WIDE:
+            return None
+        grid = field_grid(self._text.data, self._marks, self._width)
+        if grid is None:
+            return None
+
+        def read(text: bytes, decided: str, *, is_guessed: bool) -> Any:
+            options = csv_options(
+                self._marks, self._text.encoding, 1, self._columns.missing_of(decided)
+            )
+            options.update(self._precision)
+            dtype = None if is_guessed else decided
+            frame = self._pd.read_csv(
+                io.BytesIO(text), dtype=dtype, skip_blank_lines=False, **options
+            )
+            return as_guessed(frame[0], decided) if is_guessed else frame[0]
+
+        try:
+            frame = wide_frame(self._pd, grid, self._columns.groups, read)
+        except (ValueError, OverflowError, TypeError):
+            return None  # the read by rows locates the error
+        self._has_one_list = False
+        return frame
+
+    def _read_by_width(self) -> Any:
+        """Return the rows, with an extra column if pandas refuses a row that is too wide."""
+        try:
+            return self._read_typed()
+        except self._pd.errors.ParserError:
+            if len(self._extra):
+                raise
+            self._extra = range(self._width, self._width + 1)
+            return self._read_typed()
 
     def _read_typed(self) -> Any:
         """Return the rows, each column as the type that `parsed_as` returns for it.
@@ -232,38 +229,40 @@ class _DelimitedRange:
                 raise
             self._has_one_list = False
             frame = self._read_with_current_lists()
-            _WITH_MISSING_WORDS.add(tuple(self._names[:8]))
+            self._columns.has_one_list = False
             return frame
 
     def _read_with_current_lists(self) -> Any:
-        frame = self._read_wide() if len(self._names) >= WIDE else self._read_narrow()
-        for position, allowed in self._inferred.items():
+        frame = self._read_by_type()
+        for position, decided in self._columns.guessed.items():
             column = frame[position]
-            if column.dtype.name not in allowed:
-                raise ValueError("%r was inferred as %s" % (self._names[position], column.dtype))
-            if column.dtype.name != allowed[0]:
-                frame[position] = column.astype(allowed[0])
+            if column.dtype != decided:
+                frame[position] = as_guessed(column, decided)
         return frame
 
-    def _read_narrow(self) -> Any:
+    def _read_by_type(self) -> Any:
         """Return the rows, with text inferred by pandas 3 if that gives the same result.
 
         pandas 3 infers text in two thirds of the time that it needs with a given type. If it infers
         another type in a range, the range is read again with all types.
         """
-        types = {k: parsed_as(t) for k, t in enumerate(self._types) if k not in self._inferred}
-        # The extra columns are almost always empty; numbers are the fastest type for that.
-        types.update(dict.fromkeys(self._extra, "float64"))
+        types = self._columns.dtypes
+        if len(self._extra):  # it is almost always empty; numbers are the fastest type for that
+            types = dict(types)
+            types.update(dict.fromkeys(self._extra, "float64"))
         inferred = []
         if self._version >= (3, 0):
-            columns = enumerate(zip(self._names, self._types))
-            inferred = [k for k, (name, t) in columns if t[:1] in "sd" and name not in MISTAKEN]
+            columns = zip(self._columns.names, self._columns.types.items())
+            inferred = [k for name, (k, t) in columns if t[:1] in "sd" and name not in MISTAKEN]
         frame = self._read({k: t for k, t in types.items() if k not in inferred})
-        mistaken = [self._names[k] for k in inferred if self._is_mistaken(k, frame[k])]
+        mistaken = [k for k in inferred if self._is_mistaken(k, frame[k])]
         if mistaken:
-            MISTAKEN.update(mistaken)
+            MISTAKEN.update(map(self._name_of, mistaken))
             frame = self._read(types)
         return frame
+
+    def _name_of(self, position: int) -> Any:
+        return dict(zip(self._columns.types, self._columns.names))[position]
 
     def _is_mistaken(self, position: int, column: Any) -> bool:
         """Return whether pandas inferred another type than text, or kept a missing value as text.
@@ -282,101 +281,77 @@ class _DelimitedRange:
             _WHOLE_NUMBER.match(first) is not None and bool(column.isin(missing).any())
         )
 
-    def _read_wide(self) -> Any:
-        """Return the rows of a table with very many columns.
-
-        A type for each column costs pandas more than reading it, but one type for all costs nothing:
-        the columns of each type are read separately.
-        """
-        groups = {}  # type: dict[str, list[int]]
-        for k in range(self._extra.stop):
-            parsed = "float64" if k in self._extra else parsed_as(self._types[k])
-            groups.setdefault("" if k in self._inferred else parsed, []).append(k)
-        if len(groups) == 1:
-            return self._read(next(iter(groups)))
-        columns = [k for group in groups.values() for k in group]
-        was_collecting = gc.isenabled()
-        gc.disable()  # each column is several objects, and every collection would visit them all
-        try:
-            frame = self._pd.concat([self._read(*group) for group in groups.items()], axis=1)
-            return frame if columns == sorted(columns) else frame[sorted(columns)]
-        finally:
-            if was_collecting:
-                gc.enable()
-
-    def _read(self, types: dict[int, str] | str, columns: list[int] | None = None) -> Any:
+    def _read(self, types: dict[int, Any]) -> Any:
         data = self._text.data
-        if self._is_padded or columns is not None:
+        columns = [*self._columns.types, *self._extra] if self._columns.is_part else None
+        if self._is_padded:
             # pandas also refuses `usecols` beyond the fields of every row: pad the first row.
             at, lacking = self._first_end, self._extra.stop - self._first_width
-            data = data[:at] + lacking * self._marks.separator.encode("ascii") + data[at:]
+            view, separators = memoryview(data), lacking * self._marks.separator.encode("ascii")
+            data = b"".join([view[:at], separators, view[at:]])
         data = with_line_feeds(data, self._marks)
         if data.startswith(b"\xef\xbb\xbf"):
             data = b"\n" + data  # the parser would drop these characters as a byte order mark
         options = csv_options(self._marks, self._text.encoding, self._extra.stop, self._missing())
         options.update(self._precision)
-        return self._pd.read_csv(io.BytesIO(data), dtype=types or None, usecols=columns, **options)
+        return self._pd.read_csv(io.BytesIO(data), dtype=types, usecols=columns, **options)
 
     def _missing(self) -> Any:
-        """Return ``na_values``: a list for all columns, or one for each if text differs from others.
-
-        A list for each of very many columns takes pandas longer than reading the rows.
-        """
-        if self._has_one_list:
-            return self._missing_of_text if "str" in self._types else self._missing_of_others
-        lists = {
-            k: self._missing_of_text if decided == "str" else self._missing_of_others
-            for k, decided in enumerate(self._types)
-        }
-        lists.update({k: [""] for k in self._extra})
-        return lists
+        return self._columns.missing(self._extra, is_one_list=self._has_one_list)
 
     # The width of rows
 
     def _count_extra_columns(self) -> int:
-        """Return the number of columns to read beyond the table's: a value in one of them is a surplus field.
+        """Return the number of columns to read beyond the table's: 1 if a row has a surplus field, else 0.
 
-        One is enough from pandas 1.4 on, which refuses rows that are wider still. Earlier versions
-        drop their fields silently, so there are enough extra columns for the widest row.
-        A wide table is read by groups of columns, without pandas' check: its fields are counted here.
-        """
-        if len(self._names) >= WIDE:
-            return self._count_extra_of_wide()
-        if self._version >= (1, 4):
-            return 1
-        separators, _ = self._separators_by_row()
-        return max(1, int(separators.max(initial=0)) + 1 - len(self._names))
-
-    def _count_extra_of_wide(self) -> int:
-        """Return 1 if a row of a wide table has one field more than there are columns, else 0.
-
-        Adding a column costs as much as reading the table, so it is done only if needed.
+        From pandas 1.4 on, only the first row is measured: pandas refuses others that are too wide.
+        Earlier versions drop such fields silently, so the fields of every row are counted. All versions
+        drop them when they read some of the columns: then an extra column is read, and rows are counted
+        only if a surplus field may be empty before another one.
 
         Raises
         ------
         BadInput
-            A row has even more fields.
+            A row has more than one surplus field.
         """
-        separators, starts = self._separators_by_row()
-        suspects = (separators >= len(self._names)).nonzero()[0]
-        if not len(suspects):
-            return 0
-        text = without_escapes(self._text.data, self._marks)
-        extra = 0
-        for start in starts[suspects].tolist():
-            extra = max(extra, self._measure_row(text, start)[0] - len(self._names))
-            if extra > 1:
-                raise BadInput(self._too_wide(self._text.file_offset(start)))
-        return max(extra, 0)
+        suspects = [0]
+        widths = [self._first_width]
+        may_hide = self._columns.is_part and self._has_empty_fields()
+        if self._version < (1, 4) or may_hide:
+            text = without_escapes(self._text.data, self._marks)
+            separators, starts = self._separators_by_row()
+            suspects = starts[separators >= self._width].tolist()
+            widths = [self._measure_row(text, start)[0] for start in suspects]
+        for start, width in zip(suspects, widths):
+            if width > self._width + 1:
+                at = self._text.file_offset(start) if start else self._row_offset(0)
+                raise BadInput(self._too_wide(at))
+        return int(self._columns.is_part or max(widths, default=0) > self._width)
+
+    def _has_empty_fields(self) -> bool:
+        """Return whether the text may have an empty field that another one follows."""
+        import numpy as np
+
+        array = np.frombuffer(self._text.data, np.uint8)
+        is_separator = array == ord(self._marks.separator)
+        if (is_separator[1:] & is_separator[:-1]).any():
+            return True
+        if not self._marks.quote:
+            return False
+        is_quote = array == ord(self._marks.quote)
+        is_empty = is_separator[:-3] & is_quote[1:-2] & is_quote[2:-1] & is_separator[3:]
+        return bool(is_empty.any())
 
     def _separators_by_row(self) -> Any:
         """Return the number of separators in each line, quoted ones included, and the lines' starts."""
         import numpy as np
 
+        ends = self._split()[0]
+        if not len(ends):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
         is_separator = np.frombuffer(self._text.data, np.uint8) == ord(self._marks.separator)
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_separator)])
-        bounds = np.concatenate([np.zeros(1, np.int64), self._split()[0]])
-        return np.diff(before[bounds]), bounds[:-1]
+        return np.add.reduceat(is_separator, starts, dtype=np.int32), starts
 
     def _measure_first_row(self) -> tuple[int, int]:
         """Return the number of fields of the first row, and the offset after its last field."""
@@ -412,7 +387,7 @@ class _DelimitedRange:
         return (
             "%s: the row at byte %d has more fields than the %d columns; quote fields that "
             "contain the separator %r, or correct the row"
-            % (self._text.path, offset, len(self._names), self._marks.separator)
+            % (self._text.path, offset, self._width, self._marks.separator)
         )
 
     def _unparsable(self, error: Exception) -> BadInput:
@@ -432,11 +407,11 @@ class _DelimitedRange:
         """Return the error that names the first value that is not of its column's type."""
         try:
             self._has_one_list = False
-            texts = self._read(dict.fromkeys(range(self._extra.stop), "str"))
+            texts = self._read(dict.fromkeys([*self._columns.types, *self._extra], "str"))
         except UnicodeDecodeError as undecodable:
             return self._text.undecodable(undecodable)
         self._check_width(texts)
-        for position, decided in enumerate(self._types):
+        for position, decided in self._columns.types.items():
             row = _first_misfit(self._pd, texts[position], decided)
             if row >= 0:
                 return self._misfit(position, texts[position], row, misfit(decided))
@@ -447,7 +422,7 @@ class _DelimitedRange:
         shown = "nothing" if self._pd.isna(value) else repr(str(value)[:SHOWN_CHARS])
         return BadInput(
             "%s: column %r contains %s in the row at byte %d, which %s"
-            % (self._text.path, self._names[position], shown, self._row_offset(row), reason)
+            % (self._text.path, self._name_of(position), shown, self._row_offset(row), reason)
         )
 
     def _unexplained(self, error: Exception) -> BadInput:

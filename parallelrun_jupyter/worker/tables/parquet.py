@@ -187,6 +187,8 @@ class _Rows:
         frame = rows.to_pandas()
         # A column with gaps elsewhere in the dataset has the same dtype in every mini-batch.
         kinds = {n: kind for n, kind in self._gaps.items() if n in names and n not in own}
+        has = dict(zip(frame.columns, frame.dtypes.tolist())) if kinds else {}
+        kinds = {n: kind for n, kind in kinds.items() if has[n] != kind}
         frame = frame.astype(kinds) if kinds else frame
         if not own:
             return frame

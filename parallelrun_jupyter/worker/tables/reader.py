@@ -169,7 +169,7 @@ def _arranged(pd: Any, frame: Any, table: dict[str, Any]) -> Any:
         frame.insert(0, name, path)
     drops, keeps = table.get("drops", ()), table.get("keeps", ())
     for name in keeps:
-        if name not in frame:
+        if name not in frame and name not in drops:  # the latter is perhaps not read at all
             columns = ", ".join(map(str, frame.columns[:20]))
             raise BadInput(
                 "the column %r is to be kept, but the input does not have it. Its columns "

@@ -78,7 +78,7 @@ def split_rows(data: bytes, marks: Marks, *, is_last: bool) -> tuple[Any, Any, i
         ends = ends[is_unquoted(edges, ends - 1)]
     if is_last and unclosed < 0 and len(data) > (int(ends[-1]) if len(ends) else 0):
         ends = np.append(ends, len(data))
-    return ends, _rows_among(np, array, data, ends, marks.separator), unclosed
+    return ends, rows_among(np, array, data, ends, marks.separator), unclosed
 
 
 def without_escapes(data: bytes, marks: Marks) -> bytes:
@@ -211,7 +211,7 @@ def _exact_edges(np: Any, data: bytes, marks: Marks) -> Any:
     return np.array(edges, np.int64)
 
 
-def _rows_among(np: Any, array: Any, data: bytes, ends: Any, separator: str) -> Any:
+def rows_among(np: Any, array: Any, data: bytes, ends: Any, separator: str) -> Any:
     """Return whether each line is a row: not empty, and not only spaces and tabs.
 
     Only the lines that begin with a space or a tab are examined one by one.

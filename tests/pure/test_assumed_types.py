@@ -18,6 +18,7 @@ from parallelrun_jupyter.data.tables import first_look, json_lines
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import TypesDiffer
 from parallelrun_jupyter.worker.plan_line import PlanLine
+from parallelrun_jupyter.worker.tables import delimited
 from parallelrun_jupyter.worker.tables.reader import load_table
 
 WHOLE = st.integers(-999, 999).map(str)
@@ -70,16 +71,28 @@ def loaded(lines: list[PlanLine]) -> list[pd.DataFrame] | None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"inference": "pandas"}, {"missing": ["-", "NA"]}, {"column_types": {"c0": "str"}}],
+    [
+        {},
+        {"inference": "pandas"},
+        {"missing": ["-", "NA"]},
+        {"column_types": {"c0": "str"}},
+        {"columns": ["c0"]},
+    ],
     ids=str,
 )
-@given(text=texts(), looked_at=st.integers(1, 6), rows=st.integers(1, 5))
+@given(
+    text=texts(),
+    looked_at=st.integers(1, 6),
+    rows=st.integers(1, 5),
+    wide=st.sampled_from([2, delimited.WIDE]),
+)
 def test_confirmed_types_are_those_of_all_rows(
     tmp_path_factory: pytest.TempPathFactory,
     options: dict[str, Any],
     text: str,
     looked_at: int,
     rows: int,
+    wide: int,
 ) -> None:
     path = tmp_path_factory.mktemp("look") / "a.csv"
     path.write_text(text, encoding="utf-8")
@@ -92,7 +105,8 @@ def test_confirmed_types_are_those_of_all_rows(
         event("no guess")
         assert [line.table for line in assumed] == [line.table for line in exact]
         return
-    frames = loaded(assumed)
+    with patch.object(delimited, "WIDE", wide):
+        frames = loaded(assumed)
     if frames is None:
         event("types differ")
         return
@@ -123,7 +137,9 @@ def objects(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"inference": "pandas"}, {"column_types": {"a": "str"}}], ids=str
+    "options",
+    [{}, {"inference": "pandas"}, {"column_types": {"a": "str"}}, {"columns": ["a"]}],
+    ids=str,
 )
 @given(rows=objects(), head=st.integers(10, 200), size=st.integers(1, 5))
 def test_confirmed_columns_of_json_lines_are_those_of_all_rows(

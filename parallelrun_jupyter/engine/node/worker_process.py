@@ -391,6 +391,20 @@ class WorkerProcess:
         """Return whether the process has ended, without waiting for it or reaping it."""
         return has_ended(self.pid) if self.pid else self.is_lost
 
+    def may_have_died_of(self) -> int:
+        """Return the mini-batch that was read ahead, if it may have ended the process; otherwise -1.
+
+        A fault of the parser kills the process while it reads; a kill for lack of memory may be for
+        the rows that it held.
+        """
+        mini_batch, is_read = self.page.read_ahead()
+        if mini_batch < 0 or self.kill_reason or not self.pid:
+            return -1
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if end is None or end.si_code == os.CLD_EXITED:  # the script ended it
+            return -1
+        return mini_batch if not is_read or end.si_status == signal.SIGKILL else -1
+
     def read_dump(self) -> str:
         """Return the stack that the worker dumped when it crashed or was terminated."""
         size = os.fstat(self._dump.fileno()).st_size

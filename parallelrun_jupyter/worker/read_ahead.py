@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-from _queue import SimpleQueue  # queue takes longer to import
 
 from .context import load
 from .failures import BadInput
@@ -16,6 +15,7 @@ from .status_page import NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
+    from queue import SimpleQueue
     from typing import Any, Callable
 
     from .protocol import LineReader
@@ -90,11 +90,11 @@ class ReadAhead:
         self._trials, self._saved_s, self._savable_s = 0, 0.0, 0.0
         #: the number of columns of the rows that were read last
         self._columns = 0
-        #: a row of a bundle to read, or None for the first one of the next command
-        self._requests: SimpleQueue[Any] = SimpleQueue()
-        self._read: SimpleQueue[Any] = SimpleQueue()
-        self._loaded: SimpleQueue[Any] = SimpleQueue()
-        self._has_thread = False
+        #: to the thread: a row of a bundle to read, or None for the first one of the next command
+        self._requests: SimpleQueue[Any] | None = None
+        #: from it: that command, and the loaded rows
+        self._read: SimpleQueue[Any]
+        self._loaded: SimpleQueue[Any]
         self._reads_command = False
         self._loads = False
         self._lock = _thread.allocate_lock()
@@ -145,20 +145,26 @@ class ReadAhead:
         is_worth_it = self._measured >= _IMPORTING and self._alone_s >= _LEAST_S
         if self._pause or self._is_over or not is_worth_it or self._loads or self._reads_command:
             return
-        if not self._has_thread:
-            self._has_thread = True
-            os.register_at_fork(
-                before=self._lock.acquire,
-                after_in_parent=self._lock.release,
-                after_in_child=self._lock.release,
-            )
-            _thread.start_new_thread(self._serve, ())
+        requests = self._requests or self._start()
         numbers = [row[0] for row in self.bundle]
         rest = self.bundle[numbers.index(mini_batch) + 1 :]
         self._loads = True
         self._reads_command = not rest
         self._began = time.monotonic()
-        self._requests.put(rest[0] if rest else None)
+        requests.put(rest[0] if rest else None)
+
+    def _start(self) -> SimpleQueue[Any]:
+        from queue import SimpleQueue  # not for files, and pandas has imported it
+
+        requests: SimpleQueue[Any] = SimpleQueue()
+        self._requests, self._read, self._loaded = requests, SimpleQueue(), SimpleQueue()
+        os.register_at_fork(
+            before=self._lock.acquire,
+            after_in_parent=self._lock.release,
+            after_in_child=self._lock.release,
+        )
+        _thread.start_new_thread(self._serve, (requests,))
+        return requests
 
     def end(self) -> None:
         """Read nothing ahead any more, as memory is lacking."""
@@ -180,10 +186,10 @@ class ReadAhead:
 
     # The thread
 
-    def _serve(self) -> None:
+    def _serve(self, requests: SimpleQueue[Any]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PROCESS)
         while True:
-            self._serve_one(self._requests.get())
+            self._serve_one(requests.get())
 
     def _serve_one(self, row: list[Any] | None) -> None:
         """Read the rows of a request; its answer is None if they are not to be read ahead."""

@@ -181,10 +181,10 @@ class Worker:
         if not replies.are_pending:
             replies.flushed = time.monotonic()
         self._runner.reserve.fill()
+        ahead.bundle = bundle
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return
-        ahead.bundle = bundle
         for mini_batch, number, row in bundle:
             now = self._run_attempt(Attempt(mini_batch, number, PlanLine.of_row(row)))
             is_late = now - replies.flushed > protocol.LATEST_REPORT_S

@@ -35,6 +35,7 @@ from ..worker.child_loop import traceback_text
 from ..worker.plan_line import PlanLine
 from .node_pool import Pool, PoolFactory
 from .output.committer import Committer
+from .output.joiner import Joiner
 from .output.publisher import Publisher
 from .output.schema_check import SchemaCheck
 from .planning.assumed_plan import decided_plan
@@ -145,6 +146,10 @@ class Driver:
         self._seen_requests: set[str] = set()
         self._is_over = False
         self._publisher: Publisher | None = None
+        output = self._record.output
+        is_one_file = output.append_rows and not output.in_parts
+        self._target = folder.final_file(self._record) if is_one_file else None
+        self._joiner = Joiner(folder, self._rows, self._target, output.format)
 
     def run(self) -> bool:
         """Drive the run to a final state, and record the state in the journal; then call `close`.
@@ -256,6 +261,8 @@ class Driver:
         while self._queued:
             self._handle(self._queued.popleft())
         self._committer.step()
+        if not self._scheduler.is_untouched:  # failed mini-batches may run again
+            self._joiner.step(self._scheduler.state, self._committer)
         if not self._is_saved and time.monotonic() >= self._save_at:
             self._save_state()
         self._lock.heartbeat()
@@ -372,12 +379,14 @@ class Driver:
             self._publisher = Publisher.for_parts(self._folder, record, self._parts, self._post)
             self._publisher.start()
             return
-        target = self._folder.final_file(record) if record.output.append_rows else None
-        size_bytes = 0
+        target = self._target
+        size_bytes: int | None = 0
         try:
             self._committer.commit_all()  # the end of the run syncs the journal
             if target is not None:
-                size_bytes = publish(self._folder, self._rows, target, record.output.format)
+                size_bytes = self._joiner.publish()
+                if size_bytes is None:
+                    size_bytes = publish(self._folder, self._rows, target, record.output.format)
         except OutputError as error:
             self._post(signals.OutputNotPublished(str(error)))
             return
@@ -385,7 +394,7 @@ class Driver:
             self._publisher = Publisher.for_files(self._folder, record, target, self._post)
             self._publisher.start()
         else:
-            self._post(signals.OutputPublished(str(target), size_bytes))
+            self._post(signals.OutputPublished(str(target), size_bytes or 0))
 
     def _read_control(self) -> None:
         """Signal that time has passed, and handle requests in the control folder."""
@@ -451,6 +460,7 @@ class Driver:
             self._planner.stop()  # a resume may be waiting for the lock
         if self._publisher is not None:
             self._publisher.close()
+        self._joiner.close()
         if self._copied is not None:
             self._copied.close()
         self._pool.close()

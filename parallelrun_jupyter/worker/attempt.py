@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
     from .context import Failed
     from .isolation import LoadedTable, Parts
     from .plan_line import PlanLine
+    from .read_ahead import ReadAhead
 
     Answered = tuple[list[list[int]], list[list[Any]]]
     """The results of ranges of items, and the failures of others, as in the message "answered"."""
@@ -113,6 +114,8 @@ class AttemptRunner:
         self.run_line = ""
         #: whether one call at a time is made, so that the page shows its activity
         self.shows_activity = True
+        #: reads the next mini-batch while run() has this one, in a worker that makes one call at a time
+        self.ahead: ReadAhead | None = None
         self._run: Any = None
         self._frame_options: dict[str, Any] = {}
         if self._append_rows:
@@ -257,10 +260,17 @@ class AttemptRunner:
 
     def _load(self, line: PlanLine, attempt: Attempt) -> Any:
         """Return the argument of ``run()``; loading a table has its own clock."""
+        ahead = None
         if line.is_table:
             self._show(status_page.LOADING, attempt.mini_batch)
-        loaded = load(line) if attempt.table is None else attempt.table.only(line)
+            ahead = None if attempt.isolates else self.ahead
+        if ahead is not None:
+            loaded = ahead.load(attempt.mini_batch, attempt.number, line)
+        else:
+            loaded = load(line) if attempt.table is None else attempt.table.only(line)
         self._show(status_page.RUNNING, attempt.mini_batch)
+        if ahead is not None:
+            ahead.begin(attempt.mini_batch)
         return loaded
 
     def _show(self, phase: int, mini_batch: int) -> None:
@@ -291,6 +301,8 @@ class AttemptRunner:
     def failed(self, attempt: Attempt, error: BaseException) -> list[Any]:
         """Log the exception that has ended an attempt; return the reply."""
         self.reserve.release()
+        if self.ahead is not None and is_out_of_memory(error):
+            self.ahead.end()
         self._leave_if_forked(error)
         micros = int((time.monotonic() - attempt.began) * 1e6)
         if isinstance(error, FaultOfAll):

@@ -15,7 +15,8 @@ Replies, to the node::
     ["ready", init_ms, run_line]                        the line that defines the script's run()
     ["init_failed", {failure}]
     ["done", elapsed_us, payload_bytes, [[mini_batch, attempt, items, rows, duration_us,
-             length, crc], ...]]                        followed by ``payload_bytes`` bytes of rows
+             length, crc], ...], load_us]               the time of reading rows of tables; followed by
+                                                        ``payload_bytes`` bytes of rows
     ["spent", [[mini_batch, attempt, tokens, nano_usd], ...]]
                                                         what calls have spent since the last one
     ["warning", text]                                   such as a call that blocks the others

@@ -36,6 +36,8 @@ class Replies:
         #: (mini-batch, attempt) -> tokens and billionths of a US dollar that are not reported yet
         self._spent: dict[tuple[int, int], list[int]] = {}
         self._spent_at = 0.0
+        #: microseconds for which rows of tables were read since the last `flush`
+        self._load_us = 0
         #: time of the last message with finished mini-batches, or of the start of a bundle
         self.flushed = time.monotonic()
 
@@ -56,6 +58,11 @@ class Replies:
         with self._lock:
             self._done.append(row)
             self._payload.append(text)
+
+    def note_load(self, micros: int) -> None:
+        """Add the time that reading the rows of a mini-batch took."""
+        with self._lock:
+            self._load_us += micros
 
     def report(self, now: float, reply: list[Any], payload: bytes = b"") -> None:
         """Send one reply, after the finished mini-batches."""
@@ -80,9 +87,10 @@ class Replies:
             if self._done:
                 payload = b"".join(self._payload)
                 elapsed = int((now - self.flushed) * 1e6)
-                head = protocol.encode(["done", elapsed, len(payload), self._done])
+                head = protocol.encode(["done", elapsed, len(payload), self._done, self._load_us])
                 self._done = []
                 self._payload = []
+                self._load_us = 0
                 self.send(head + payload)
             elif self._spent:
                 self.send(b"")

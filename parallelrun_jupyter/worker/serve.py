@@ -17,6 +17,7 @@ from .child_loop import die_with_parent
 from .failures import describe
 from .gc_free_imports import GcFreeImports
 from .plan_line import PlanLine
+from .read_ahead import ReadAhead
 from .replies import Replies
 from .script import EntryScript, is_async
 from .spending import Spending
@@ -69,14 +70,14 @@ class Worker:
             self._import_for_tables()
         if self._loop is not None or self._concurrency > 1:
             return self._serve_calls()
+        ahead = self._runner.ahead = ReadAhead(self._commands, self._page, self._replies.note_load)
         while True:
-            line = self._commands.read()
-            if not line:
+            command = ahead.next_command()
+            if command is None:
                 return 0
-            command = json.loads(line.decode("ascii"))
             if command[0] == "stop":
                 return self._shutdown()
-            self._run_bundle(*command[1:])
+            self._run_bundle(ahead, *command[1:])
 
     def _start(self, start: dict[str, Any]) -> None:
         self._roots = start["roots"]
@@ -193,7 +194,7 @@ class Worker:
         is_stopped = calls.serve(self._commands)
         return self._shutdown() if is_stopped else 0
 
-    def _run_bundle(self, bundle: list[Any], report_after: int) -> None:
+    def _run_bundle(self, ahead: ReadAhead, bundle: list[Any], report_after: int) -> None:
         replies = self._replies
         self._bundles += 1
         if self._bundles <= self._withdrawn:
@@ -205,6 +206,7 @@ class Worker:
         if not replies.are_pending:
             replies.flushed = time.monotonic()
         self._runner.reserve.fill()
+        ahead.bundle = bundle
         if len(bundle[0]) > _UNPACED:
             self._run_paced(bundle)
             return

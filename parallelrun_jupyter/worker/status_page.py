@@ -17,17 +17,19 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
 STARTING, INIT, WAITING, LOADING, RUNNING, STOPPING = range(6)
 PHASES = ("starting", "init", "waiting", "loading", "running", "stopping")
-SIZE = 256
+SIZE = 288
 _ACTIVITY = struct.Struct("=QqqdQ")  # sequence, phase, mini-batch, since, sequence again
 _PROGRESS = struct.Struct("=QQqqqqdQ")  # sequence, that of the activity, progress, sequence
 _CALLS = struct.Struct("=QQqdQ")  # sequence, calls in flight, the oldest, its start, sequence
 _BEAT = struct.Struct("=QqdQ")  # sequence, the call whose code runs, time of the beat, sequence
+_AHEAD = struct.Struct("=QqqQ")  # sequence, the mini-batch that is read ahead, 1 if read, sequence
 _SEQUENCE = struct.Struct("=Q")
 _PROGRESS_AT = 64
 _CALLS_AT = 128
 _BEAT_AT = 192
 _RETURNS_AT = 232
 _WITHDRAWN_AT = 240
+_AHEAD_AT = 256
 _PROGRESS_OF = _PROGRESS_AT + _SEQUENCE.size
 _TRIES = 50
 
@@ -38,10 +40,11 @@ NONE = -1
 class StatusPage:
     """One worker's page, over an inherited descriptor of ``SIZE`` bytes.
 
-    It has four records. That of the activity is written for each mini-batch. That of the progress
+    It has five records. That of the activity is written for each mini-batch. That of the progress
     within a call of ``run()`` names the activity by its sequence number, so that it ends with the call
-    and nothing need clear it. Two more are of workers with several calls in flight. Two numbers are of
-    withdrawn bundles; the node writes one of them.
+    and nothing need clear it. Two more are of workers with several calls in flight, and one of those
+    that read the next mini-batch ahead. Two numbers are of withdrawn bundles; the node writes one of
+    them.
 
     Attributes
     ----------
@@ -57,6 +60,7 @@ class StatusPage:
         self._last_progress: Any = (0, 0)
         self._last_calls: Any = (0, 0, NONE, 0.0, 0)
         self._last_beat: Any = (0, NONE, 0.0, 0)
+        self._last_ahead: Any = (0, NONE, 0, 0)
 
     def write(self, phase: int, mini_batch: int, since: float) -> None:
         """Publish the phase, the mini-batch (-1 for none) and their start."""
@@ -87,6 +91,17 @@ class StatusPage:
         """Publish that the event loop runs, and the mini-batch whose code it runs now; -1 for none."""
         number = self._next()
         _BEAT.pack_into(self._map, _BEAT_AT, number, current, now, number)
+
+    def write_ahead(self, mini_batch: int, *, is_read: bool) -> None:
+        """Publish the mini-batch that is read ahead, -1 for none, and whether all of it is in memory."""
+        number = self._next()
+        _AHEAD.pack_into(self._map, _AHEAD_AT, number, mini_batch, is_read, number)
+
+    def read_ahead(self) -> tuple[int, bool]:
+        """Return (mini_batch, is_read) as `write_ahead` has published them last; -1 for none."""
+        self._last_ahead = self._read(_AHEAD, _AHEAD_AT) or self._last_ahead
+        _, mini_batch, is_read, _ = self._last_ahead
+        return mini_batch, bool(is_read)
 
     def read_calls(self) -> tuple[int, int, float]:
         """Return (in_flight, oldest, since) of a worker that makes several calls at once."""

@@ -148,6 +148,7 @@ OLD_STDLIB = frozenset(
         "__future__",
         "email",
         "threading",
+        "queue",
         "select",
         "math",
         "contextvars",

@@ -41,6 +41,16 @@ def test_a_worker_reports_before_it_has_finished_all_that_it_holds(each_ms: floa
     assert (depth - unreported) * each_ms > 5, "meanwhile it has work"
 
 
+@pytest.mark.parametrize(
+    ("each_s", "load_s", "expected"),
+    [(1.0, 0.02, 1), (1.0, 0.05, 2), (0.05, 0.01, 2), (60.0, 6.0, 2), (0.02, 0.0, 5)],
+)
+def test_one_long_mini_batch_is_fed_ahead_if_reading_its_rows_takes_a_while(
+    each_s: float, load_s: float, expected: int
+) -> None:
+    assert prefetch_depth(8, each_s, 8, load_s) == expected
+
+
 class Slots:
     """A worker that holds some mini-batches, as far as a feeder sees it."""
 
@@ -105,3 +115,28 @@ def test_a_far_node_holds_what_its_workers_do_while_a_message_travels() -> None:
     assert latency_allowance(8, 0.3, 0.05) == 1
     assert latency_allowance(8, 1.0, 0.05) == 0, "long mini-batches wait for no worker"
     assert latency_allowance(8, 1e-6, 0.05) == MAX_PREFETCH
+
+
+@pytest.mark.parametrize(
+    ("held", "backlog", "expected"),
+    [([1, 1], 9, [2, 2]), ([1, 1], 3, [2, 1]), ([1, 1], 2, [1, 1]), ([1, 0], 1, [1, 1])],
+)
+def test_near_the_end_long_mini_batches_are_left_to_the_worker_that_is_free_first(
+    held: list[int], backlog: int, expected: list[int]
+) -> None:
+    workers: list[Any] = list(map(Slots, held))
+    feeder = Feeder(workers)
+    feeder.mean_run_s = 1.0
+    for worker in workers:
+        worker.prefetch = prefetch_depth(1, 1.0, 1, 0.5)
+    feeder.add((k, Assignment(1, b"")) for k in range(backlog))
+    assert [len(worker.assigned) for worker in workers] == expected
+
+
+@pytest.mark.parametrize(("latency_s", "expected"), [(0.0, 2), (0.02, 1)])
+def test_long_mini_batches_are_not_fed_ahead_to_a_far_node(latency_s: float, expected: int) -> None:
+    worker: Any = Slots(0)
+    feeder = Feeder([worker])
+    feeder.latency_s = latency_s
+    feeder.on_done(worker, 5.0, 5.0, 1, 1.0)
+    assert worker.prefetch == expected

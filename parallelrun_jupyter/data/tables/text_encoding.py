@@ -19,7 +19,8 @@ from typing import Any
 from ...errors import InputError
 from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byte
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
+"""Text is read in blocks of this size: to find rows in one takes some ten times its memory."""
 _FIRST_BLOCK_BYTES = 1 << 16
 """A small first block: many readers of a file need its header only."""
 

@@ -7,14 +7,23 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from math import ceil
 
-from .worker_process import Assignment, WorkerProcess
+from .worker_process import LATE_S, Assignment, WorkerProcess
 
 PREFETCH_S = 0.030
 """Workers prefetch this many seconds of work, so that they never wait for a message.
 
-A worker reports when half of it is done, and has the next mini-batches in time. Longer mini-batches are
-not prefetched.
+A worker reports when half of it is done, and has the next mini-batches in time. Of longer mini-batches
+only the next one is prefetched, if a worker can read its rows meanwhile.
 """
+
+_LOAD_SHARE = 0.03
+"""Rows are read ahead if reading takes at least this share of the time of a mini-batch."""
+
+_LATE_RATIO = 3
+"""A mini-batch that takes so many times as long as the last ones is late: others get what waits for it."""
+
+_LONGEST_FAR_S = 1.0
+"""Longer mini-batches are not prefetched to a node of a cluster, which others could run near the end."""
 
 _FEW = 8
 _FEW_S = 0.1
@@ -34,7 +43,7 @@ none, such as after a kill from outside, the others run again within the time of
 """
 
 
-def prefetch_depth(depth: int, run_s: float, done: int) -> int:
+def prefetch_depth(depth: int, run_s: float, done: int, load_s: float = 0.0) -> int:
     """Return how many mini-batches a worker may hold.
 
     Parameters
@@ -45,9 +54,11 @@ def prefetch_depth(depth: int, run_s: float, done: int) -> int:
         Mean seconds of the last mini-batches.
     done
         Their number.
+    load_s
+        Mean seconds in which a worker read their rows, 0 without tables.
     """
     if run_s >= PREFETCH_S:
-        return 1
+        return 2 if load_s >= _LOAD_SHARE * run_s else 1
     fitting = max(ceil(PREFETCH_S / run_s), min(_FEW, ceil(_FEW_S / run_s)))
     return min(MAX_PREFETCH, fitting, 2 * max(depth, done))
 
@@ -148,10 +159,20 @@ class Feeder:
         fair = ceil((backlog + sum(all_held)) / len(all_held))
         hungry = sum(each < fair for each in all_held)
         count = min(worker.prefetch - held, fair - held, ceil(backlog / max(1, hungry)))
+        if held + count > 1 and self.mean_run_s >= PREFETCH_S:
+            # Another worker may be free before this one: near the end it gets these mini-batches.
+            count = min(count, max(1 - held, backlog - len(all_held)))
         if count > 0:
             worker.assign([self._backlog.popleft() for _ in range(count)])
 
-    def on_done(self, worker: WorkerProcess, mean_s: float, longest_s: float, count: int) -> None:
+    def on_done(
+        self,
+        worker: WorkerProcess,
+        mean_s: float,
+        longest_s: float,
+        count: int,
+        load_s: float = 0.0,
+    ) -> None:
         """Adapt the prefetch depth to a bundle that a worker has finished, and feed the worker.
 
         Parameters
@@ -162,11 +183,16 @@ class Feeder:
             Seconds: the mean of the bundle's mini-batches, overhead included, and the longest one.
         count
             Their number.
+        load_s
+            Mean seconds in which their rows were read.
         """
         run_s = max(mean_s, longest_s / 2, 1e-6)
         self.mean_run_s += (run_s - self.mean_run_s) * (_SMOOTHING if self.mean_run_s else 1)
         if worker.concurrency == 1:
-            worker.prefetch = prefetch_depth(worker.prefetch, run_s, count)
+            if self.latency_s and run_s > _LONGEST_FAR_S:
+                load_s = 0.0
+            worker.prefetch = prefetch_depth(worker.prefetch, run_s, count, load_s)
+            worker.late_after_s = max(LATE_S, _LATE_RATIO * run_s)
         self.feed(worker)
 
     def new_capacity(self, staged_ahead: int) -> int | None:

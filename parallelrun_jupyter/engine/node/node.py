@@ -16,7 +16,7 @@ from .feeder import Feeder
 from .memory_kills import MemoryKills
 from .metrics import Sampler
 from .stager import StagerClient, StagingResult
-from .worker_failure import attempt_failure, failure_of, read_stack, worker_failure
+from .worker_failure import attempt_failure, died_of_reading, failure_of, read_stack, worker_failure
 from .worker_process import (
     CAN_WATCH_PIDS,
     INIT_FAILED,
@@ -259,9 +259,9 @@ class Node:
 
     def _handle_reply(self, worker: WorkerProcess, reply: Reply) -> list[Signal]:
         match reply.message:
-            case ["done", elapsed_us, _, rows]:
+            case ["done", elapsed_us, _, rows, load_us]:
                 worker.has_reported = True
-                return [self._on_done(worker, elapsed_us, rows, reply.payload)]
+                return [self._on_done(worker, elapsed_us, load_us, rows, reply.payload)]
             case ["answered", *_]:
                 worker.has_reported = True
                 return [self._on_answered(worker, reply)]
@@ -305,7 +305,12 @@ class Node:
                 raise ValueError(msg)
 
     def _on_done(
-        self, worker: WorkerProcess, elapsed_us: int, rows: list[list[int]], payload: bytes
+        self,
+        worker: WorkerProcess,
+        elapsed_us: int,
+        load_us: int,
+        rows: list[list[int]],
+        payload: bytes,
     ) -> Signal:
         for row in rows:
             worker.assigned.pop(row[0], None)
@@ -314,7 +319,8 @@ class Node:
             self._stager.release(*(row[0] for row in rows))
             self._stager.record_run_time(mean_s)
         longest_s = max(row[4] for row in rows) / 1e6
-        self.feeder.on_done(worker, mean_s, longest_s, len(rows))
+        load_s = load_us / len(rows) / 1e6
+        self.feeder.on_done(worker, mean_s, longest_s, len(rows), load_s)
         part, offset = self._keep_rows(payload) if payload else (0, 0)
         successes = tuple(map(Success._make, rows))
         return signals.AttemptsSucceeded(self.name, worker.name, successes, part, offset)
@@ -437,7 +443,12 @@ class Node:
         if worker.concurrency > 1 and worker.page.read_calls()[0]:
             return self._blamed_call(worker, mini_batch)
         if phase in {LOADING, RUNNING} and worker.concurrency == 1:
-            return mini_batch
+            ahead = died_of_reading(worker)
+            if phase == LOADING or ahead not in worker.assigned:
+                return mini_batch
+            suspects = [k for k in (mini_batch, ahead) if k in worker.assigned]
+            self.feeder.suspect((k, worker.assigned.pop(k)) for k in suspects)
+            return -1
         if worker.assigned and not (worker.has_reported or worker.kill_reason):
             # It never reported anything: its first mini-batch fails, or this would repeat forever.
             return next(iter(worker.assigned))

@@ -34,6 +34,21 @@ def failure_of(reported: Mapping[str, Any]) -> Failure:
     return Failure(**{**reported, "bases": tuple(reported.get("bases", ()))})
 
 
+def died_of_reading(worker: WorkerProcess) -> int:
+    """Return the mini-batch that was read ahead, if it may have ended the process; otherwise -1.
+
+    A fault of the parser kills the process while it reads; a kill for lack of memory may be for the
+    rows that it held.
+    """
+    mini_batch, is_read = worker.page.read_ahead()
+    if mini_batch < 0 or worker.kill_reason or not worker.pid:
+        return -1
+    end = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    if end is None or end.si_code == os.CLD_EXITED:  # the script ended it
+        return -1
+    return mini_batch if not is_read or end.si_status == signal.SIGKILL else -1
+
+
 def worker_failure(
     worker: WorkerProcess,
     status: int,

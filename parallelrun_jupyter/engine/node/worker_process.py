@@ -40,8 +40,8 @@ _CANCEL_PATIENCE_S = 5.0
 _LONGEST_BLOCK_S = 60.0
 """Seconds for which one call may block the event loop, and so all others of its worker."""
 
-_LATE_S = 0.1
-"""Short mini-batches wait so many seconds behind another one at most, until other workers get them.
+LATE_S = 0.1
+"""Mini-batches wait at least so many seconds behind another one, until other workers get them.
 
 It is longer than `protocol.LATEST_REPORT_S`, after which the worker looks if that has happened.
 """
@@ -151,6 +151,8 @@ class WorkerProcess:
         #: how many mini-batches it may hold
         self.concurrency: int = spec.concurrency
         self.prefetch = 1 if self.concurrency == 1 else _HELD_FOR_EACH_CALL * self.concurrency
+        #: seconds after which the mini-batches behind the running one are withdrawn
+        self.late_after_s = LATE_S
         self.is_ready = False
         self.can_withdraw = False
         #: whether it ends calls at their limit itself: it has an event loop, or several threads
@@ -287,7 +289,7 @@ class WorkerProcess:
         running = self.assigned.get(mini_batch)
         if phase not in (LOADING, RUNNING) or running is None or running is self._late_in:
             return -1, float("inf")
-        return mini_batch, float("inf") if running.every_s else since + _LATE_S
+        return mini_batch, float("inf") if running.every_s else since + self.late_after_s
 
     def withdraw(self, now: float) -> list[tuple[int, Assignment]]:
         """Withdraw and return the mini-batches that it has not begun, if it is time to.

@@ -55,12 +55,19 @@ class Committer:
         self._offset = 0
         self._rows: list[bytes] = []
         self._pending_bytes = 0
+        #: bytes of the part file that are on the disk
+        self.written_bytes = 0
         self._events: list[Event] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commits")
         self._commit: Future[None] | None = None
         self._made_at = time.monotonic()
         #: when the next commit may start
         self._next_at = 0.0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the part file, with those that are not written yet."""
+        return self._offset
 
     def keep_rows(self, rows: bytes) -> tuple[int, int]:
         """Add rows to the part file; return its number and their offset.
@@ -160,6 +167,8 @@ class Committer:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
                 self._fd = os.open(self._path, flags, 0o600)
-            write_all(self._fd, b"".join(rows))
+            data = b"".join(rows)
+            write_all(self._fd, data)
             os.fsync(self._fd)
+            self.written_bytes += len(data)
         self._journal.append(events)

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ...errors import OutputError
-from ...files import PIECE_BYTES, replacing
+from ...files import replacing
 from ...worker.output.formats import CSV, JSONL, TEXT
 from ..journal.events import IN_STORE, AttemptSucceeded, Event, ItemsSucceeded, RowsDropped
 from ..run_folder import RunFolder
 from .merge import AddNote, AddPlace, merge_rows
-from .published import BlockSums, write_published
+from .output_writer import writing
 from .row_notes import NoteLines, RowNotes, read_notes
-from .row_places import PlaceWriter
 from .typed_rows import csv_table, frame_of_records, json_table, lines_of
 
 if TYPE_CHECKING:
@@ -34,9 +33,15 @@ class CommittedRows:
 
     The rows of a mini-batch that was not answered at once are in several places, one for each range
     of its items.
+
+    Attributes
+    ----------
+    drops
+        How often rows were dropped, which run again.
     """
 
     def __init__(self) -> None:
+        self.drops = 0
         self._offsets = array("q")  # -1 for no rows at one place
         self._lengths = array("I")  # workers reject 4 GB or more of rows per mini-batch
         self._crcs = array("I")
@@ -78,15 +83,26 @@ class CommittedRows:
                 column.extend([0] * missing)
 
     def _drop(self, event: RowsDropped) -> None:
+        self.drops += 1
         of_items = self._of_items.get(event.mini_batch, {})
         for first in [k for k in of_items if event.first <= k < event.first + event.items]:
             del of_items[first]
         if event.items == event.of and event.mini_batch < len(self._offsets):
             self._offsets[event.mini_batch] = -1
 
-    def ranges(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield (mini_batch, part, offset, length, crc) in input order, without empty ranges."""
-        for index, offset in enumerate(self._offsets):
+    def size_bytes(self, first: int, end: int) -> int:
+        """Return the bytes of consecutive mini-batches, without those that were not answered at once."""
+        return sum(self._lengths[first:end])
+
+    def ranges(
+        self, first: int = 0, end: int | None = None
+    ) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (mini_batch, part, offset, length, crc) in input order, without empty ranges.
+
+        ``first`` and ``end`` limit the mini-batches.
+        """
+        for index in range(first, len(self) if end is None else min(end, len(self))):
+            offset = self._offsets[index]
             if offset >= 0:
                 if self._lengths[index]:
                     yield index, self._parts[index], offset, self._lengths[index], self._crcs[index]
@@ -129,8 +145,12 @@ def final_bytes(
     return merge_rows(lambda: read_committed(folder, rows), form, note, place)
 
 
-def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int, bytes]]:
+def read_committed(
+    folder: RunFolder, rows: CommittedRows, first: int = 0, end: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Yield (mini_batch, rows) of all succeeded mini-batches, in input order.
+
+    ``first`` and ``end`` limit the mini-batches.
 
     Raises
     ------
@@ -139,7 +159,7 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
     """
     files: dict[int, IO[bytes]] = {}
     try:
-        for part, offset, pieces in _adjacent(rows):
+        for part, offset, pieces in _adjacent(rows.ranges(first, end)):
             if part not in files:
                 files[part] = _open_part(folder, part)
             data = os.pread(files[part].fileno(), sum(length for _, length, _ in pieces), offset)
@@ -160,7 +180,9 @@ def read_committed(folder: RunFolder, rows: CommittedRows) -> Iterator[tuple[int
             file.close()
 
 
-def _adjacent(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
+def _adjacent(
+    ranges: Iterable[tuple[int, int, int, int, int]],
+) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
     """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges to be read together.
 
     They are adjacent in a part, as rows of mini-batches that ended together are: a read for each
@@ -169,7 +191,7 @@ def _adjacent(rows: CommittedRows) -> Iterator[tuple[int, int, list[tuple[int, i
     pieces: list[tuple[int, int, int]] = []
     first = (-1, -1)
     size = 0
-    for mini_batch, part, offset, length, crc in rows.ranges():
+    for mini_batch, part, offset, length, crc in ranges:
         if (part, offset) != (first[0], first[1] + size) or size + length > _READ_LIMIT_BYTES:
             if pieces:
                 yield *first, pieces
@@ -200,39 +222,21 @@ def publish(folder: RunFolder, rows: CommittedRows, target: Path, form: str = TE
     OutputError
         The target cannot be written; the parts are kept.
     """
-    written = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target, owner=folder.run_id) as temporary:
-            with (
-                replacing(folder.row_notes) as notes_temporary,
-                open(notes_temporary, "w", encoding="ascii") as notes_file,
-                replacing(folder.row_places) as places_temporary,
-                open(places_temporary, "wb") as places_file,
-                open(temporary, "wb", buffering=PIECE_BYTES) as file,
-            ):
-                notes = NoteLines(notes_file.write)
-                places = PlaceWriter(places_file.write)
-                sums = BlockSums()
-                for data in final_bytes(folder, rows, form, notes.add, places.add):
-                    for at in range(0, len(data), PIECE_BYTES):
-                        written += file.write(data[at : at + PIECE_BYTES])
-                    sums.add(data)
-                notes.end(written)
-                places.end()
-                for each in (notes_file, file) if notes.is_needed else (file,):
-                    each.flush()
-                    os.fsync(each.fileno())
-            if not notes.is_needed:
-                folder.row_notes.unlink(missing_ok=True)
-            write_published(folder, sums, notes.header)
+        with (
+            replacing(target, owner=folder.run_id) as temporary,
+            writing(folder, temporary) as writer,
+        ):
+            for data in final_bytes(folder, rows, form, writer.notes.add, writer.places.add):
+                writer.write(data)
     except OSError as error:
         msg = (
             f"the output {target} could not be written ({error.strerror or error}). "
             f"The rows are safe in {folder.output}. Free disk space, or give another output."
         )
         raise OutputError(msg) from error
-    return written
+    return writer.size_bytes
 
 
 def remove_parts(folder: RunFolder) -> None:

@@ -46,7 +46,7 @@ class Crowd:
         self.stopping = False
         self.looked = time.monotonic()
         self.rss = []
-    def assign(self, node, first, attempt, lines):
+    def assign(self, node, first, attempt, lines, *, after_ms=0, every_ms=0):
         self.ready.extend((node, first + k, attempt) for k in range(len(lines)))
     def stop(self, *, drain):
         self.stopping = True

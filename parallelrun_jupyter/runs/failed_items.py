@@ -19,7 +19,7 @@ from .journal.events import (
     ItemsSucceeded,
     RowsDropped,
 )
-from .journal.files import JournalReader
+from .journal.files import JournalReader, fold
 from .journal.lines import decode
 from .journal.state import FAILED, RunState
 from .logs import reader
@@ -90,8 +90,8 @@ def failed_items(
 ) -> Iterator[FailedItem]:
     """Yield the items of a run that have failed and were not run again since, in input order.
 
-    The journal and the plan are read once. Memory is needed for the state of the run, and for some
-    bytes of each failed attempt.
+    The journal and the plan are read once, and not at all if no item has failed. Memory is needed for
+    the state of the run, and for some bytes of each failed attempt.
 
     Parameters
     ----------
@@ -100,20 +100,19 @@ def failed_items(
     logs
         Read the last log lines of each failed attempt.
     state
-        The fold of the journal as it is on the disk. Default: it is folded here.
+        The fold of the journal as it is on the disk. Default: it is read here.
     """
     index = _Index()
+    folded = state if state is not None else fold(folder)
+    if not folded.items_failed:
+        return
     journal = JournalReader(folder.journal)
-    folded = RunState() if state is None else state
     for event in journal.read():
-        if state is None:
-            folded.apply(event)
         index.note(event, journal.offset)
-    if folded.items_failed:
-        with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
-            search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
-            for mini_batch in index.mini_batches():
-                yield from search.items_of(mini_batch)
+    with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
+        search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
+        for mini_batch in index.mini_batches():
+            yield from search.items_of(mini_batch)
 
 
 class _Numbers:

@@ -91,7 +91,7 @@ def place_at(plan: IO[bytes], offset: int) -> tuple[int, int]:
 
 
 def _begins_line(plan: IO[bytes], offset: int) -> bool:
-    """Return whether a line of a plan begins at an offset; the plan may have been planned anew."""
+    """Return whether a line of a plan begins at an offset; the plan may have been replaced."""
     return os.pread(plan.fileno(), 1, offset - 1) == b"\n"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ...worker.plan_line import END_MARK, PlanLine
-from ..plan_places import EVERY, place_at, place_before
+from ..plan_places import place_at, place_before
 
 _BLOCK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
@@ -96,7 +96,7 @@ def _lines_at(path: Path, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
         return
     with file:
         counts = _counts_of(file)
-        has_places = waiting[-1] >= EVERY and place_before(file, waiting[-1])[0] > 0
+        has_places = place_before(file, waiting[-1])[0] > 0
         if not has_places:
             counts.read_on(file, lines=waiting[-1])
         offset, passed = 0, 0

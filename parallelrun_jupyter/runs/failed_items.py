@@ -25,12 +25,14 @@ from .journal.state import FAILED, RunState
 from .logs import reader
 from .plan_reader import PlanReader, item_name
 from .run_folder import RunFolder
+from .snapshot.lookup import lines_that_begin
 
 LOG_LINES = 5
 """Number of log lines of a failed item."""
 
 _LINE_BYTES = 1 << 14
 _SHORT_KIND = "short_result"
+_FAILURE = rb'\["[fi]",'
 
 _Failure: TypeAlias = AttemptFailed | ItemsFailed
 
@@ -106,9 +108,13 @@ def failed_items(
     folded = state if state is not None else fold(folder)
     if not folded.items_failed:
         return
-    journal = JournalReader(folder.journal)
-    for event in journal.read():
-        index.note(event, journal.offset)
+    if folded.items_failed == folded.items_lost:  # no result was too short: only failures count
+        for end, line in lines_that_begin(folder.journal, _FAILURE):
+            index.note(decode(line), end)
+    else:
+        journal = JournalReader(folder.journal)
+        for event in journal.read():
+            index.note(event, journal.offset)
     with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
         search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
         for mini_batch in index.mini_batches():

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
 from ..runs.journal.events import AttemptFailed, ItemsFailed
-from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
+from ..runs.snapshot.attempts import failed_attempts
 from ..runs.snapshot.committed_results import ResultStates
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
-from ..runs.snapshot.lookup import journal_lines
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
 from ..runs.snapshot.result_pages import (
     BEFORE_FIRST,
@@ -145,7 +144,7 @@ def failures(folder: RunFolder, group: str) -> Failures:
 def failures_of_groups(folder: RunFolder, groups: Sequence[str]) -> list[Failures]:
     """Return the failed attempts of groups, named as in a snapshot; the journal is read once."""
     found = [Failures(group=group, traceback="", rows=[], attempts=0) for group in groups]
-    for event in _failed_attempts(folder) if found else ():
+    for event in failed_attempts(folder.journal) if found else ():
         if isinstance(event, ItemsFailed) and not event.worker:
             continue  # no attempt: the items were not run on their own, since all alike had failed
         for each in found:
@@ -170,14 +169,6 @@ def _add_failure(group: Failures, event: AttemptFailed | ItemsFailed) -> None:
                 is_last=event.is_last,
             )
         )
-
-
-def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed | ItemsFailed]:
-    """Yield the failed attempts; lines of other events are not decoded."""
-    for line in journal_lines(folder.journal, None, "fi"):
-        event = decode(line)
-        if isinstance(event, AttemptFailed | ItemsFailed):
-            yield event
 
 
 def cancel(folder: RunFolder, *, drain: bool) -> None:

@@ -55,7 +55,8 @@ sys.addaudithook(_note_opened)  # it stays for the life of the process, and does
 def files_opened() -> Iterator[list[str]]:
     """Collect the paths of the files that are opened."""
     global opened  # noqa: PLW0603 - a hook cannot be removed
-    opened = paths = []
+    paths: list[str] = []
+    opened = paths
     try:
         yield paths
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
@@ -41,6 +41,14 @@ class AttemptRow(TypedDict):
     items_failed: int
     group: str
     message: str
+
+
+def failed_attempts(journal: Path) -> Iterator[AttemptFailed | ItemsFailed]:
+    """Yield the failures of a journal, in order; other lines are not decoded."""
+    for line in journal_lines(journal, None, "fi"):
+        event = decode(line)
+        assert isinstance(event, AttemptFailed | ItemsFailed)
+        yield event
 
 
 def attempts_of(

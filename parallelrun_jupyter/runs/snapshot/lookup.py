@@ -163,6 +163,16 @@ def journal_lines(
     limit_bytes
         How far to search; None for the whole journal.
     """
+    numbers = r"\d+" if mini_batches is None else "|".join(map(str, mini_batches))
+    begin = rf'\["[{letters}]",(?:{numbers}),'.encode("ascii")
+    for _, line in lines_that_begin(journal, begin, limit_bytes):
+        yield line
+
+
+def lines_that_begin(
+    journal: Path, begin: bytes, limit_bytes: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the journal's complete lines that begin with a pattern, each after the byte of its end."""
     try:
         file = open(journal, "rb")  # noqa: SIM115 - closed by the with below
     except FileNotFoundError:
@@ -174,14 +184,10 @@ def journal_lines(
             return
         with data:
             until = len(data) if limit_bytes is None else min(len(data), limit_bytes)
-            numbers = r"\d+" if mini_batches is None else "|".join(map(str, mini_batches))
-            begin = rf'\["[{letters}]",(?:{numbers}),'.encode("ascii")
-            starts = (
-                match.start() + 1 for match in re.compile(b"\n" + begin).finditer(data, 0, until)
-            )
+            found = re.compile(b"\n" + begin).finditer(data, 0, until)
             first = (0,) if re.match(begin, data) else ()
-            for start in chain(first, starts):
+            for start in chain(first, (match.start() + 1 for match in found)):
                 end = data.find(b"\n", start)
                 if end < 0:
                     break
-                yield data[start:end]
+                yield end + 1, data[start:end]

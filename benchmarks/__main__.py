@@ -33,19 +33,24 @@ _ALL = (
 )
 """The benchmark modules; each is imported, with its dependencies, when it is selected."""
 
+_NAMED = ("large",)
+"""Those that need many minutes, and run only when they are named."""
+
 
 def main() -> None:
     """Run the selected benchmarks, interleaved, in one run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", help=f"of {', '.join(_ALL)} (default: all of these), or only: peers"
+        "what",
+        nargs="*",
+        help=f"of {', '.join(_ALL)} (default: all of these), {', '.join(_NAMED)}, or only: peers",
     )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--small", action="store_true", help="fewer files; only of update")
     given = parser.parse_args()
-    unknown = set(given.what) - set(_ALL)
+    unknown = set(given.what).difference(_ALL, _NAMED)
     if unknown:
-        parser.error(f"{unknown.pop()!r} is none of {', '.join(_ALL)}")
+        parser.error(f"{unknown.pop()!r} is none of {', '.join((*_ALL, *_NAMED))}")
     if given.small and given.what != ["update"]:
         parser.error("--small is for update only")
     options = {"is_small": True} if given.small else {}

@@ -11,21 +11,22 @@ FILES = 100_000
 NODES = 200
 RATE = 5_000
 
-_DRIVER = """
-import json, os, sys, time, zlib
+DRIVER = """
+import json, os, resource, sys, time, zlib
 from collections import deque
 import psutil
 from parallelrun_jupyter import ParallelRunConfig, submit
 from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.driver import Driver
 from parallelrun_jupyter.client import submit as submission
-folder, files, times, nodes, rate, batch = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
+folder, files = sys.argv[1:3]
+times, nodes, rate, batch, size = map(int, sys.argv[3:8])
 os.environ["PARALLELRUN_HOME"] = os.path.join(folder, "home")
 submission.launch = lambda *_: None  # this process is the driver
-config = ParallelRunConfig(entry_script=os.path.join(folder, "empty.py"), mini_batch_size=1,
+config = ParallelRunConfig(entry_script=os.path.join(folder, "empty.py"), mini_batch_size=size,
                            node_count=nodes, process_count_per_node=8)
 run = submit(config, inputs=[files] * times)
-ROWS = b"a row of an output\\n"
+ROWS = b"a row of an output\\n" * size
 CRC = zlib.crc32(ROWS)
 
 class Crowd:
@@ -46,7 +47,7 @@ class Crowd:
         self.stopping = False
         self.looked = time.monotonic()
         self.rss = []
-    def assign(self, node, first, attempt, lines):
+    def assign(self, node, first, attempt, lines, *, after_ms=0, every_ms=0):
         self.ready.extend((node, first + k, attempt) for k in range(len(lines)))
     def stop(self, *, drain):
         self.stopping = True
@@ -77,7 +78,7 @@ class Crowd:
         for _ in range(take):
             node, k, attempt = self.ready.popleft()
             mine = messages.setdefault((node, _ // batch if batch > 1 else k), [])
-            mine.append(sg.Success(k, attempt, 1, 1, 1000, len(ROWS), CRC))
+            mine.append(sg.Success(k, attempt, size, size, 1000, len(ROWS), CRC))
         for (node, _), successes in messages.items():
             part, offset = self.keep_rows(ROWS * len(successes))
             found.append(sg.AttemptsSucceeded(node, f"{node}w0", tuple(successes), part, offset))
@@ -93,16 +94,21 @@ def make_pool(folder, record, keep_rows):
     return made[0]
 
 wall, cpu = time.monotonic(), time.process_time()
-Driver(run.folder, make_pool).run()
+driver = Driver(run.folder, make_pool)
+driver.run()
 wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-assert run.status == "Completed" and run.snapshot()["succeeded"] == times * 100_000
-print(json.dumps([wall, cpu, made[0].rss]))
+unit = 1 if sys.platform == "darwin" else 1024
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+driver.close()
+assert run.status == "Completed" and run.snapshot()["succeeded"] * size == times * 100_000
+print(json.dumps([wall, cpu, made[0].rss, peak, str(run.folder.path)]))
 """
+"""A driver with simulated nodes in its process: folder, files, times, nodes, rate, results in a message,
+items in a mini-batch."""
 
 
-def measure(folder: Path, rounds: int) -> list[Figure]:
-    """Return the figures of many nodes; one round, since it is long."""
-    del rounds
+def make_files(folder: Path) -> Path:
+    """Make 100,000 empty files and a script; return the folder of the files."""
     files = folder / "scale-files"
     if not files.is_dir():
         for number in range(FILES):
@@ -111,14 +117,21 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
                 part.mkdir(parents=True)
             (part / f"{number:06d}.txt").touch()
     (folder / "empty.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    return files
+
+
+def measure(folder: Path, rounds: int) -> list[Figure]:
+    """Return the figures of many nodes; one round, since it is long."""
+    del rounds
+    files = make_files(folder)
     print(
         f"1,000,000 mini-batches on {NODES} nodes at {RATE:,} a second, each a message of its own"
     )
-    wall, cpu, rss = json.loads(run_program(_DRIVER, folder, files, 10, NODES, RATE, 1))
+    wall, cpu, rss, *_ = json.loads(run_program(DRIVER, folder, files, 10, NODES, RATE, 1, 1))
     early = next(size for done, size in rss if done >= 100_000)
     late = rss[-1][1]
     print(f"  {wall:.0f} s, {cpu:.0f} s of CPU; {early / 1e6:.0f} MB at first, {late / 1e6:.0f} MB")
-    fast, fast_cpu, _ = json.loads(run_program(_DRIVER, folder, files, 10, NODES, 0, 1))
+    fast, fast_cpu, *_ = json.loads(run_program(DRIVER, folder, files, 10, NODES, 0, 1, 1))
     print(f"  as fast as it goes: {1_000_000 / fast:,.0f} a second, {fast_cpu:.0f} s of CPU")
     return [
         Figure(f"share of a core at {RATE:,} mini-batches a second from {NODES} nodes",

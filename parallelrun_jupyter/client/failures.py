@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Remedy, RunFailedError
 from ..formatting import plural
 from ..runs.failed_items import FailedItem, failed_items
-from ..runs.journal.events import AttemptFailed, Event, ItemsFailed
+from ..runs.journal.events import AttemptFailed, ItemsFailed
 from ..runs.journal.failure_groups import FailureGroup, costliest_first
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
@@ -75,7 +75,7 @@ def items_frame(items: Iterable[FailedItem], *, logs: bool) -> pd.DataFrame:
     return frame
 
 
-def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
+def attempts_frame(events: Iterable[AttemptFailed | ItemsFailed]) -> pd.DataFrame:
     """Return a row for each failed attempt, including attempts that failed for some items only.
 
     An attempt whose traceback was not stored gets the first traceback of its group.
@@ -85,10 +85,9 @@ def attempts_frame(events: Iterable[Event]) -> pd.DataFrame:
     rows = []
     tracebacks: dict[str, str] = {}
     for event in events:
-        if isinstance(event, AttemptFailed | ItemsFailed):
-            first = tracebacks.setdefault(event.group, event.traceback)
-            values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
-            rows.append({**values, "traceback": event.traceback or first})
+        first = tracebacks.setdefault(event.group, event.traceback)
+        values = {name: getattr(event, name) for name in _FAILURE_COLUMNS}
+        rows.append({**values, "traceback": event.traceback or first})
     frame: pd.DataFrame = pd.DataFrame(rows, columns=list(_FAILURE_COLUMNS))
     return frame
 

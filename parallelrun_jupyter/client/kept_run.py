@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.azureml_compute import PREFIX
-from ..errors import ConfigError, ParallelRunError
+from ..errors import ConfigError
 from ..notebook.run_details import RunDetails
 from ..runs import run_folder
 from ..runs.removal import remove_run
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
-from ..views.run_list import public, run_row, table
-from .pruning import Pruning, filters_of, is_count, named_like, plan_pruning, states_of
+from ..views.run_list import table
+from .pruning import Pruning, filters_of, plan_pruning
+from .run_selection import row_of, selected_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,22 +104,8 @@ class KeptRun:
         ConfigError
             The state is unknown, or the limit is below 0.
         """
-        if limit is not None and not is_count(limit):
-            msg = f"limit is {limit!r}; expected the number of runs to list, such as 20."
-            raise ConfigError(msg)
-        states = states_of(state)
-        is_named = named_like(name)
         runs: Runs[Self] = Runs()
-        for folder in run_folder.list_runs():
-            if limit is not None and len(runs) >= limit:
-                break
-            try:
-                run = cls(folder)
-            except ParallelRunError as error:
-                warnings.warn(f"left out: {error}", stacklevel=2)
-                continue
-            if is_named(f"{run.name}\n{run.run_id}") and (not states or run.status in states):
-                runs.append(run)
+        runs.extend(selected_runs(cls, limit, state=state, name=name))
         return runs
 
     @classmethod
@@ -193,7 +179,7 @@ class KeptRun:
         Queued, Planning, Running, Finalizing, Completed, Failed, Canceled or Interrupted (the
         driver process has died).
         """
-        return self.snapshot()["state"]
+        return self._follower.status()
 
     def snapshot(self) -> Snapshot:
         """Return the current progress as a JSON value: counts, rates, workers, failures.
@@ -204,8 +190,7 @@ class KeptRun:
 
     def row(self) -> dict[str, Any]:
         """Return a summary as a dict: name, start, state, counts, size on disk in bytes."""
-        snapshot = self.snapshot()
-        return public(run_row(self._follower.record, snapshot, self.folder.size_bytes()))
+        return row_of(self._follower)
 
     def calls(self) -> pd.DataFrame:
         """Return one row for each call that has ended: how long it took, and what it spent.

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 
 from ..errors import ConfigError, ParallelRunError, RunNotFoundError, visible
 from ..formatting import (
     format_bytes,
-    nearest_hint,
     parse_age,
     parse_size,
     plural,
-    text_filter,
 )
 from ..home import max_size
-from ..runs.journal.events import RUN_STATES
 from ..runs.removal import remove_leftovers, remove_run, uses_of_runs
 from ..runs.run_folder import RunFolder, list_runs
 from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.snapshot import Snapshot
 from ..views.run_list import RunRow, run_row, short_table
+from .run_selection import is_count, named_like, states_of
 
 _RECENT_S = 3600.0
 """The limit of the home leaves runs alone that were active in this time."""
@@ -89,47 +86,6 @@ def filters_of(
         states=states_of(state),
         is_named=named_like(name),
     )
-
-
-def is_count(value: object) -> bool:
-    """Return whether a value is a whole number from 0."""
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, Integral) and int(value) >= 0
-
-
-def named_like(name: object) -> Callable[[str], bool]:
-    """Return a predicate for the names and ids of runs, as in `Run.list`.
-
-    Raises
-    ------
-    ConfigError
-        ``name`` has another type than text.
-    """
-    if name is not None and not isinstance(name, str):
-        msg = f"name is {name!r}; expected a text in the names or ids of runs, such as 'digits*'."
-        raise ConfigError(msg)
-    return text_filter(name or "")
-
-
-def states_of(state: object) -> set[str]:
-    """Return states in their canonical spelling; an empty set means any.
-
-    Raises
-    ------
-    ConfigError
-        A state is unknown.
-    """
-    by_word = {state.lower(): state for state in RUN_STATES}
-    states = set()
-    words = state if isinstance(state, Iterable) and not isinstance(state, str) else [state]
-    for word in words if state else ():
-        if not isinstance(word, str) or word.lower() not in by_word:
-            hint = nearest_hint(str(word).capitalize(), RUN_STATES)
-            msg = f"state is {word!r}; expected one of {', '.join(RUN_STATES)}.{hint}"
-            raise ConfigError(msg)
-        states.add(by_word[word.lower()])
-    return states
 
 
 class Entry:

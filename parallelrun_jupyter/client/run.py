@@ -16,6 +16,7 @@ from ..runs.failed_items import failed_items
 from ..runs.journal.events import Event
 from ..runs.journal.files import JournalReader
 from ..runs.logs import reader
+from ..runs.snapshot.attempts import failed_attempts
 from ..runs.snapshot.follower import POLL_S, wait_for_end
 from ..runs.snapshot.snapshot import Snapshot
 from ..views import text
@@ -429,7 +430,7 @@ class Run(KeptRun):
             The run has been removed.
         """
         self.folder.check_exists()
-        return attempts_frame(JournalReader(self.folder.journal).read())
+        return attempts_frame(failed_attempts(self.folder.journal))
 
     def failure_groups(self) -> pd.DataFrame:
         """Return one row for each line of code that raised an error, the costliest first.

@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .options import OptionParser
+from .option_parser import OptionParser
 
 if TYPE_CHECKING:
     from ..azureml_v2.execution.deployment_run import DeploymentRun

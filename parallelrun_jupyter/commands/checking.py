@@ -61,7 +61,8 @@ def cell_arguments(line: str, cell: str) -> list[str]:
         An option is unknown, or a value is wrong.
     """
     from .cell import words_of
-    from .options import cell_options, config_of, split_script_arguments
+    from .option_parser import split_script_arguments
+    from .options import cell_options, config_of
 
     words, script_words = split_script_arguments(words_of(line, cell))
     if any("{" in word or "$" in word for word in words):

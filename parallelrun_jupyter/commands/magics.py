@@ -52,16 +52,14 @@ from .cell import (
 )
 from .checking import add_check_options, check_files
 from .housekeeping import add_config_options, add_prune_options, configure, prune
+from .listing import add_list_options, list_of_runs
+from .option_parser import OptionParser, split_script_arguments
 from .options import (
-    OptionParser,
-    add_list_options,
     add_resume_options,
     cell_options,
     config_of,
     inputs_of,
-    list_of_runs,
     reading_of,
-    split_script_arguments,
     update_of,
 )
 

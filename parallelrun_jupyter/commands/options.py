@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from ..client.run import Run
 from ..config.run_config import (
     LOGGING_LEVELS,
     OUTPUT_ACTIONS,
@@ -21,8 +19,8 @@ from ..data.datasets.inputs import FORMATS, is_dataset, open_path
 from ..data.datasets.memory_dataset import MemoryDataset, container_of
 from ..errors import ConfigError, InputError
 from ..formatting import nearest_hint
-from ..views.run_list import json_lines, table
 from .cell import CELL
+from .option_parser import UPDATE, OptionParser
 
 _TYPES: dict[str, Any] = {
     "mini_batch_rows": int,
@@ -72,51 +70,7 @@ _REPEATABLE = {
 }
 _FLAGS = {"isolate_failures"}
 _NOT_OPTIONS = {"entry_script", "compute_target"}  # the cell or SCRIPT, and --compute
-_LISTED_RUNS = 20
-UPDATE = "--update"
 _UPDATES = ("version", "digest")
-
-
-class OptionParser(argparse.ArgumentParser):
-    """A parser that raises errors with a remedy instead of exiting the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a `ConfigError` with the nearest option."""
-        is_magic = self.prog.startswith("%")
-        helper = f"{self.prog}?" if is_magic else f"'{self.prog} -h'"
-        if not message.startswith("unrecognized arguments: "):
-            raise ConfigError(f"{message}; {helper} shows the options.")
-        option = message.removeprefix("unrecognized arguments: ").split()[0]
-        name = self.prog if is_magic else f"'{self.prog}'"
-        flags = self.flags()
-        hint = nearest_hint(option, flags)
-        if not option.startswith("-") and "--input" in flags:
-            hint = f" Inputs are given as --input {option}."
-        kind = "unknown option" if option.startswith("-") else "unexpected argument"
-        raise ConfigError(f"{kind} {option} of {name}.{hint} {helper} shows the options.")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the options; a flag with an optional value must not take the next word for it."""
-        words = sys.argv[1:] if args is None else args
-        words = [f"{UPDATE}=version" if word == UPDATE else word for word in words]
-        return super().parse_known_args(words, namespace)
-
-    def flags(self) -> list[str]:
-        """Return the long options."""
-        return [s for a in self._actions for s in a.option_strings if s.startswith("--")]
-
-    def describe(self, flag: str, text: str) -> None:
-        """Change the help of an option."""
-        for action in self._actions:
-            if flag in action.option_strings:
-                action.help = text
-
-    def values_of(self, flag: str) -> list[str]:
-        """Return the choices of an option; empty if any value is allowed."""
-        for action in self._actions:
-            if flag in action.option_strings:
-                return [str(choice) for choice in action.choices or ()]
-        return []
 
 
 def run_options(prog: str) -> OptionParser:
@@ -230,30 +184,6 @@ def add_resume_options(parser: argparse.ArgumentParser) -> None:
     add("--entry-script", metavar="SCRIPT", help="Path of a corrected script.")
 
 
-def add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``list``."""
-    add = parser.add_argument
-    add("--limit", "-n", type=int, default=_LISTED_RUNS, metavar="N",
-        help=f"Maximum number of runs. Default: {_LISTED_RUNS}.")  # fmt: skip
-    add("--state", action="append", metavar="STATE",
-        help="Only runs in this state, such as Failed. Repeatable.")  # fmt: skip
-    add("--name", metavar="TEXT",
-        help="Only runs with this text in their name or id; * matches any characters.")  # fmt: skip
-    add("--json", action="store_true", help="Print a JSON object per line, for programs.")
-
-
-def list_of_runs(options: argparse.Namespace) -> str:
-    """Return the selected runs as a table or as JSON lines; "" for no run as JSON.
-
-    Raises
-    ------
-    ConfigError
-        The state is unknown, or the limit is below 0.
-    """
-    rows = [run.row() for run in Run.list(options.limit, state=options.state, name=options.name)]
-    return json_lines(rows) if options.json else table(rows)
-
-
 def _help(name: str) -> str:
     """Return the help of an option, with ``%`` escaped for argparse."""
     text = field_help(name)
@@ -261,15 +191,6 @@ def _help(name: str) -> str:
     if default is not None and "Default" not in text:
         text += f" Default: {default}."
     return text.replace("%", "%%")
-
-
-def split_script_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words before a bare ``--``, and the script's own after it."""
-    words = list(words)
-    if "--" not in words:
-        return words, []
-    at = words.index("--")
-    return words[:at], words[at + 1 :]
 
 
 def update_of(options: argparse.Namespace) -> bool | str:

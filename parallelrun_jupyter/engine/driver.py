@@ -29,6 +29,7 @@ from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
 from ..runs.output.failed_items_file import write_failed_items
 from ..runs.output.stored_parts import PartIndex
+from ..runs.plan_places import places_path
 from ..runs.resume_request import read_resume, write_refusal
 from ..runs.run_folder import RunFolder
 from ..worker.child_loop import traceback_text
@@ -303,6 +304,7 @@ class Driver:
     def _replace_plan(self) -> None:
         """Put the plan with the decided types in place, after the events that drop results."""
         self._committer.commit_all()
+        places_path(self._folder.plan).unlink(missing_ok=True)
         os.replace(decided_plan(self._folder.plan), self._folder.plan)
         self._plan.reopen()
 

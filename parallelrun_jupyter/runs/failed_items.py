@@ -19,18 +19,20 @@ from .journal.events import (
     ItemsSucceeded,
     RowsDropped,
 )
-from .journal.files import JournalReader
+from .journal.files import JournalReader, fold
 from .journal.lines import decode
 from .journal.state import FAILED, RunState
 from .logs import reader
 from .plan_reader import PlanReader, item_name
 from .run_folder import RunFolder
+from .snapshot.lookup import lines_that_begin
 
 LOG_LINES = 5
 """Number of log lines of a failed item."""
 
 _LINE_BYTES = 1 << 14
 _SHORT_KIND = "short_result"
+_FAILURE = rb'\["[fi]",'
 
 _Failure: TypeAlias = AttemptFailed | ItemsFailed
 
@@ -90,8 +92,8 @@ def failed_items(
 ) -> Iterator[FailedItem]:
     """Yield the items of a run that have failed and were not run again since, in input order.
 
-    The journal and the plan are read once. Memory is needed for the state of the run, and for some
-    bytes of each failed attempt.
+    The journal and the plan are read once, and not at all if no item has failed. Memory is needed for
+    the state of the run, and for some bytes of each failed attempt.
 
     Parameters
     ----------
@@ -100,20 +102,23 @@ def failed_items(
     logs
         Read the last log lines of each failed attempt.
     state
-        The fold of the journal as it is on the disk. Default: it is folded here.
+        The fold of the journal as it is on the disk. Default: it is read here.
     """
     index = _Index()
-    journal = JournalReader(folder.journal)
-    folded = RunState() if state is None else state
-    for event in journal.read():
-        if state is None:
-            folded.apply(event)
-        index.note(event, journal.offset)
-    if folded.items_failed:
-        with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
-            search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
-            for mini_batch in index.mini_batches():
-                yield from search.items_of(mini_batch)
+    folded = state if state is not None else fold(folder)
+    if not folded.items_failed:
+        return
+    if folded.items_failed == folded.items_lost:  # no result was too short: only failures count
+        for end, line in lines_that_begin(folder.journal, _FAILURE):
+            index.note(decode(line), end)
+    else:
+        journal = JournalReader(folder.journal)
+        for event in journal.read():
+            index.note(event, journal.offset)
+    with closing(PlanReader(folder)) as plan, open(folder.journal, "rb") as file:
+        search = _Search(folded, index, plan, file, _Logs(folder) if logs else None)
+        for mini_batch in index.mini_batches():
+            yield from search.items_of(mini_batch)
 
 
 class _Numbers:

@@ -313,11 +313,18 @@ def find(run_id: str) -> RunFolder:
     return RunFolder(path)
 
 
+def newest_runs() -> Iterator[RunFolder]:
+    """Yield the folders of all runs, newest first."""
+    parent = runs_folder()
+    for name in names_in(parent):
+        folder = RunFolder(parent / name)
+        if not name.startswith(REMOVED_PREFIX) and folder.record.is_file():
+            yield folder
+
+
 def list_runs() -> list[RunFolder]:
     """Return the folders of all runs, newest first."""
-    names = (name for name in names_in(runs_folder()) if not name.startswith(REMOVED_PREFIX))
-    folders = (RunFolder(runs_folder() / name) for name in names)
-    return [folder for folder in folders if folder.record.is_file()]
+    return list(newest_runs())
 
 
 def names_in(parent: Path) -> list[str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypedDict
 
 from ..errors import ConfigError
 from ..runs.journal.events import AttemptFailed, ItemsFailed
-from ..runs.journal.lines import decode
 from ..runs.journal.state import RunState
 from ..runs.logs.reader import LogQuery, find_lines
 from ..runs.run_folder import RunFolder
+from ..runs.snapshot.attempts import failed_attempts
 from ..runs.snapshot.committed_results import ResultStates
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
 from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, grid, mini_batch_detail
@@ -137,44 +137,38 @@ def log_query(question: dict[str, Any]) -> LogQuery:
 
 def failures(folder: RunFolder, group: str) -> Failures:
     """Return the failed attempts of a group, named as in a snapshot."""
-    rows: list[FailureRow] = []
-    attempts = 0
-    traceback = ""
-    for event in _failed_attempts(folder):
-        if not is_shown_as(event.group, group):
-            continue
+    [found] = failures_of_groups(folder, [group])
+    return found
+
+
+def failures_of_groups(folder: RunFolder, groups: Sequence[str]) -> list[Failures]:
+    """Return the failed attempts of groups, named as in a snapshot; the journal is read once."""
+    found = [Failures(group=group, traceback="", rows=[], attempts=0) for group in groups]
+    for event in failed_attempts(folder.journal) if found else ():
         if isinstance(event, ItemsFailed) and not event.worker:
             continue  # no attempt: the items were not run on their own, since all alike had failed
-        attempts += 1
-        traceback = traceback or event.traceback[-TRACEBACK_CHARS:]
-        if len(rows) < FAILURES_SHOWN:
-            rows.append(
-                FailureRow(
-                    mini_batch=event.mini_batch,
-                    attempt=event.attempt,
-                    worker=event.worker,
-                    kind=event.kind,
-                    error=event.error,
-                    message=event.message[:LOG_LINE_CHARS],
-                    items=event.items,
-                    is_last=event.is_last,
-                )
+        for each in found:
+            if is_shown_as(event.group, each["group"]):
+                _add_failure(each, event)
+    return found
+
+
+def _add_failure(group: Failures, event: AttemptFailed | ItemsFailed) -> None:
+    group["attempts"] += 1
+    group["traceback"] = group["traceback"] or event.traceback[-TRACEBACK_CHARS:]
+    if len(group["rows"]) < FAILURES_SHOWN:
+        group["rows"].append(
+            FailureRow(
+                mini_batch=event.mini_batch,
+                attempt=event.attempt,
+                worker=event.worker,
+                kind=event.kind,
+                error=event.error,
+                message=event.message[:LOG_LINE_CHARS],
+                items=event.items,
+                is_last=event.is_last,
             )
-    return Failures(group=group, traceback=traceback, rows=rows, attempts=attempts)
-
-
-def _failed_attempts(folder: RunFolder) -> Iterator[AttemptFailed | ItemsFailed]:
-    """Yield the failed attempts; lines of other events are not decoded."""
-    try:
-        file = open(folder.journal, "rb")  # noqa: SIM115 - closed by the with below
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            if line.startswith((b'["f"', b'["i"')) and line.endswith(b"\n"):
-                event = decode(line)
-                if isinstance(event, AttemptFailed | ItemsFailed):
-                    yield event
+        )
 
 
 def cancel(folder: RunFolder, *, drain: bool) -> None:

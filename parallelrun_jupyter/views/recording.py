@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import islice
 from typing import TypedDict
 
 from ..runs.journal.state import FAILED, PARTLY, RETRYING, RunState
 from ..runs.logs.reader import LogQuery
 from ..runs.run_folder import RunFolder
 from ..runs.snapshot.failed_item_pages import FailedItems, page_of, read_page
-from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_detail
+from ..runs.snapshot.mini_batches import Grid, MiniBatchDetail, mini_batch_details
 from ..runs.snapshot.result_pages import ResultRows
 from ..runs.snapshot.snapshot import Snapshot
 from .frames import Frames, frames
 from .mime_bundle import RunOutput, run_output
 from .preview_process import PICTURES
 from .previews import Preview, previews
-from .queries import LOG_LINES_LIMIT, Failures, LogWindow, failures, grid_part, log_window
+from .queries import LOG_LINES_LIMIT, Failures, LogWindow, failures_of_groups, grid_part, log_window
 from .saved_rows import SavedRows, saved_rows
 
 MOST_JOURNAL_BYTES = 32 << 20
 """A longer journal takes more than some seconds to replay: the past is recorded only on request."""
 
+_NOT_WHOLE = re.compile(b"[%c%c%c]" % (FAILED, PARTLY, RETRYING))
 _DETAILS = 100
 _PREVIEWED_GROUPS = 3
 _MAX_STATUSES = 20_000
@@ -64,9 +67,9 @@ def take_recording(
     """
     rows = saved_rows(folder, state)
     groups = [row["group"] for row in snapshot["groups"]]
-    failed = [failures(folder, group) for group in groups]
+    failed = failures_of_groups(folder, groups)
     items = [read_page(folder, page_of(state, group)) for group in groups]
-    details = [mini_batch_detail(folder, state, k) for k in _detailed(state)]
+    details = mini_batch_details(folder, state, _detailed(state))
     noted = {row["mini_batch"] for group in failed for row in group["rows"]}
     noted |= {item["mini_batch"] for page in items for item in page["items"]}
     noted |= {row["mini_batch"] for page in rows or () for row in page["rows"]}
@@ -118,7 +121,8 @@ def _row_previews(folder: RunFolder, rows: SavedRows) -> list[Preview]:
 
 def _detailed(state: RunState) -> list[int]:
     """Return the mini-batches to describe in detail: failed, retried and recent ones."""
-    failed = [k for k, status in enumerate(state.statuses) if status in {FAILED, PARTLY, RETRYING}]
+    matches = islice(_NOT_WHOLE.finditer(state.statuses), _DETAILS)
+    failed = [match.start() for match in matches]
     recent = [row[1] for row in state.recent_attempts]
     first = [group.first_mini_batch for group in state.groups.values() if group.items_missing]
     numbers = [*failed, *first, *sorted(state.tries), *reversed(recent)]

@@ -29,8 +29,8 @@ from parallelrun_jupyter.commands.agents.bounds import (
 from parallelrun_jupyter.commands.agents.command import serve_agents
 from parallelrun_jupyter.commands.agents.places import check_places
 from parallelrun_jupyter.commands.agents.reading import place_of
-from parallelrun_jupyter.commands.cli import make_parser
 from parallelrun_jupyter.commands.options import run_options
+from parallelrun_jupyter.commands.terminal import make_parser
 from parallelrun_jupyter.errors import _NAMES, ConfigError
 
 PAGE = Path(__file__).parents[2] / "docs" / "agents.md"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelrun_jupyter.commands.cli import make_parser
+from parallelrun_jupyter.commands.terminal import make_parser
 from tests import pyproject
 
 ROOT = pyproject.ROOT

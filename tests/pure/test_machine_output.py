@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from parallelrun_jupyter.commands.cli import item_fields
 from parallelrun_jupyter.commands.shown_run import GROUP_FIELDS
+from parallelrun_jupyter.commands.terminal import item_fields
 from parallelrun_jupyter.runs.failed_items import FailedItem
 from parallelrun_jupyter.runs.snapshot.snapshot import Snapshot
 from parallelrun_jupyter.views.run_list import RunRow, public

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig
-from parallelrun_jupyter.commands.cli import make_parser
-from parallelrun_jupyter.commands.options import OptionParser, cell_options, config_of, run_options
+from parallelrun_jupyter.commands.option_parser import OptionParser
+from parallelrun_jupyter.commands.options import cell_options, config_of, run_options
+from parallelrun_jupyter.commands.terminal import make_parser
 from parallelrun_jupyter.config.run_config import field_help, field_names
 from parallelrun_jupyter.errors import ConfigError
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import parallelrun_jupyter
-from parallelrun_jupyter.commands.cli import make_parser
 from parallelrun_jupyter.commands.options import cell_options, run_options
+from parallelrun_jupyter.commands.terminal import make_parser
 from parallelrun_jupyter.runs.journal import events
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -263,7 +263,7 @@ def difference(before: bytes, now: bytes | None) -> str:
 
 
 def planned_again(
-    lines: list[bytes], changed: Mapping[int, Iterable[int]], specs: list[dict[str, Any]]
+    lines: Sequence[bytes], changed: Mapping[int, Iterable[int]], specs: list[dict[str, Any]]
 ) -> dict[int, bytes]:
     """Return new plan lines for mini-batches whose inputs have changed, by mini-batch.
 
@@ -314,7 +314,7 @@ def _replan_files(
 
 
 def _replan_tables(
-    dataset: TabularDataset, number: int, lines: list[bytes], changed: dict[int, PlanLine]
+    dataset: TabularDataset, number: int, lines: Sequence[bytes], changed: dict[int, PlanLine]
 ) -> dict[int, bytes]:
     """Return a plan line with all rows of its file for each changed mini-batch."""
     planned = {k: line for k, line in enumerate(map(PlanLine.decode, lines))

@@ -6,11 +6,10 @@ passes them on without decoding them. The last line is ``["end", mini_batches, i
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,11 @@ from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...files import replacing
 from ...formatting import plural
+from ...runs.plan_places import PlanPlaceWriter, places_path
 from ...runs.run_record import RunRecord
 from ...worker.plan_line import END_MARK, PlanLine
 from .assumed_plan import ASSUMED, may_assume_types
+from .earlier_plan import EarlierPlan
 from .fates import WHOLE, Fate, Fates
 
 _WRITE_BYTES = 1 << 17
@@ -143,31 +144,37 @@ def write_plan(
     OSError
         The plan cannot be written.
     """
-    with open(path, "ab+", buffering=0) as file, closing(FileVersions(path)) as versions:
-        earlier = list(_complete_lines(file)) if fate_of else []
+    with open(path, "ab", buffering=0) as file, closing(FileVersions(path)) as versions:
+        earlier: Sequence[bytes] = ()
         check = partial(_check_inputs, record, versions, fate_of or (lambda *_: Fate.FIRST), warn)
-        if earlier and earlier[-1].startswith(END_MARK):
-            _, mini_batches, items = json.loads(earlier[-1])
-            replaced = check(earlier[:-1])
-            if replaced:
-                items += _replace_lines(path, earlier, replaced)
-            if any(ASSUMED in line for line in earlier):
-                note_assumed()
-            report(mini_batches, items, True)  # noqa: FBT003 - is_end
-            return
-        if not earlier:
-            file.truncate(0)
-        versions.forget(PlanLine.decode(earlier[-1]).next_first if earlier else 0)
-        _list_inputs(record, file, earlier, check, report, note_assumed=note_assumed)
+        if fate_of:
+            earlier = EarlierPlan(path)
+            if earlier.totals is not None:
+                mini_batches, items = earlier.totals
+                replaced = check(earlier)
+                if replaced:
+                    items = _replace_lines(path, earlier, replaced)
+                if _has_assumed(record, earlier):
+                    note_assumed()
+                report(mini_batches, items, True)  # noqa: FBT003 - is_end
+                return
+        with closing(PlanPlaceWriter(path)) as places:
+            if not earlier:
+                file.truncate(0)
+            versions.forget(PlanLine.decode(earlier[-1]).next_first if earlier else 0)
+            _list_inputs(
+                record, file, places, earlier, check=check, report=report, note_assumed=note_assumed
+            )
 
 
 def _list_inputs(
     record: RunRecord,
     file: IO[bytes],
-    earlier: list[bytes],
-    check: Callable[[list[bytes]], object],
-    report: Report,
+    places: PlanPlaceWriter,
+    earlier: Sequence[bytes],
     *,
+    check: Callable[[Sequence[bytes]], object],
+    report: Report,
     note_assumed: Callable[[], None],
 ) -> None:
     """List the inputs; append the lines that follow the earlier ones, which must be the same."""
@@ -175,6 +182,7 @@ def _list_inputs(
     has_assumed = False
     lines: list[bytes] = []
     written_at = 0.0
+    planned = iter(earlier)
     spec = BatchSpec(
         record.inputs.mini_batch_size,
         tuple(record.inputs.partition_keys),
@@ -193,9 +201,10 @@ def _list_inputs(
         if not has_assumed and ASSUMED in line:
             has_assumed = True
             note_assumed()
+        places.add(line)
         if total <= len(earlier):
-            if line != earlier[total - 1]:
-                raise InputError(_refusal(inputs.difference(earlier[total - 1], line)))
+            if line != (before := next(planned)):
+                raise InputError(_refusal(inputs.difference(before, line)))
             if total == len(earlier):
                 check(earlier)
             continue
@@ -203,12 +212,14 @@ def _list_inputs(
         size += len(line)
         if total == 1 or size >= _WRITE_BYTES or time.monotonic() - written_at > _WRITE_S:
             _write(file.fileno(), lines)
+            places.write()
             report(total, items, False)  # noqa: FBT003 - is_end
             lines, size, written_at = [], 0, time.monotonic()
     if total < len(earlier):
         raise InputError(_refusal(inputs.difference(earlier[total], None)))
     lines.append(_end_line(total, items))
     _write(file.fileno(), lines)
+    places.write()
     os.fsync(file.fileno())
     report(total, items, True)  # noqa: FBT003 - is_end
 
@@ -218,7 +229,7 @@ def _check_inputs(
     versions: FileVersions,
     fate_of: Fates,
     warn: Callable[[str], None],
-    lines: list[bytes],
+    lines: Sequence[bytes],
 ) -> dict[int, bytes]:
     """Compare the inputs of an earlier plan with the versions recorded for it.
 
@@ -273,39 +284,33 @@ def _refusal(change: str, why: str = "") -> str:
     )
 
 
-def _replace_lines(path: Path, lines: list[bytes], replaced: dict[int, bytes]) -> int:
-    """Replace lines of a complete plan; return the number of items added."""
-    added = 0
+def _replace_lines(path: Path, earlier: EarlierPlan, replaced: dict[int, bytes]) -> int:
+    """Replace lines of a complete plan; return the new number of items."""
+    assert earlier.totals is not None
+    mini_batches, items = earlier.totals
     for mini_batch, line in replaced.items():
-        added += inputs.count_items(line) - inputs.count_items(lines[mini_batch])
-        lines[mini_batch] = line
-    _, mini_batches, items = json.loads(lines[-1])
-    lines[-1] = _end_line(mini_batches, items + added)
+        items += inputs.count_items(line) - inputs.count_items(earlier[mini_batch])
     times = os.stat(path)
+    places_path(path).unlink(missing_ok=True)
     with replacing(path, owner="draft") as draft:
         with open(draft, "wb") as file:
-            file.writelines(lines)
+            file.writelines(replaced.get(k, line) for k, line in enumerate(earlier))
+            file.write(_end_line(mini_batches, items))
             file.flush()
             os.fsync(file.fileno())
         # Without a recorded version, an input is compared with the plan's time.
         os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
-    return added
+    return items
+
+
+def _has_assumed(record: RunRecord, lines: Iterable[bytes]) -> bool:
+    """Return whether a plan has column types that are assumed."""
+    has_tables = any(spec["kind"] == "tabular" for spec in record.inputs.datasets)
+    return has_tables and any(ASSUMED in line for line in lines)
 
 
 def _end_line(mini_batches: int, items: int) -> bytes:
     return b"%b%d,%d]\n" % (END_MARK, mini_batches, items)
-
-
-def _complete_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an earlier plan, and remove an incomplete last one."""
-    file.seek(0)
-    end = 0
-    for line in file.read().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            end += len(line)
-            yield line
-    if end < file.tell():  # otherwise the file keeps the time of its last line
-        file.truncate(end)
 
 
 def _write(fd: int, lines: list[bytes]) -> None:

@@ -221,6 +221,13 @@ def read_state(folder: RunFolder) -> tuple[RunState, int]:
         return RunState(), 0
 
 
+def fold(folder: RunFolder) -> RunState:
+    """Return the state of a run: the cached fold, and the events after it."""
+    state, offset = read_state(folder)
+    state.apply_all(JournalReader(folder.journal, offset).read())
+    return state
+
+
 def _crew_of(values: dict[str, Any]) -> Crew:
     for row in values["workers"].values():
         row["uses"] = list(map(tuple, row["uses"]))

@@ -289,8 +289,12 @@ class RunState:
         self.statuses[mini_batch] = status
 
     def _count_success(self, event: AttemptSucceeded) -> None:
-        self._set_status(event.mini_batch, SUCCEEDED)
-        self.failed_in.pop(event.mini_batch, None)
+        if event.mini_batch == len(self.statuses):  # most often
+            self.statuses.append(SUCCEEDED)
+        else:
+            self._set_status(event.mini_batch, SUCCEEDED)
+        if self.failed_in:
+            self.failed_in.pop(event.mini_batch, None)
         self.succeeded += 1
         self._count_rows(event)
 
@@ -316,7 +320,7 @@ class RunState:
         if self.calls is not None:
             self.calls.succeed(event.duration_us)
             self.calls.end(event.mini_batch)
-        worker = self.workers.get(event.worker)
+        worker = self.crew.workers.get(event.worker)
         if worker is not None:
             worker.succeeded += 1
         self.recent_attempts.append(
@@ -465,4 +469,7 @@ class RunState:
 
     def _count_end(self, at_ms: int, duration_us: int) -> None:
         self.last_progress_ms = at_ms
-        self.throughput.complete(at_ms, duration_us, self.done, self.items_done)
+        done, items_done = self.succeeded + self.failed, self.items_succeeded + self.items_failed
+        if self.job is not None:
+            done, items_done = self.done, self.items_done
+        self.throughput.complete(at_ms, duration_us, done, items_done)

@@ -7,8 +7,8 @@ names, columns and sentences here.
 from __future__ import annotations
 
 import csv
-import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,9 +89,10 @@ class _Reporter:
     table: Any
     overview: Any
     state: RunState = field(default_factory=RunState)
-    started: dict[str, WorkerStarted] = field(default_factory=dict)
-    processes: dict[str, _Sum] = field(default_factory=dict)
-    nodes: dict[str, _Sum] = field(default_factory=dict)
+    #: node of each worker, and when it started
+    started: dict[str, tuple[str, str]] = field(default_factory=dict)
+    processes: defaultdict[str, _Sum] = field(default_factory=lambda: defaultdict(_Sum))
+    nodes: defaultdict[str, _Sum] = field(default_factory=lambda: defaultdict(_Sum))
     last_line_ms: int = 0
 
     def apply(self, event: Event) -> None:
@@ -100,7 +101,7 @@ class _Reporter:
             case AttemptSucceeded() | AttemptFailed():
                 self._add_attempt(event)
             case WorkerStarted():
-                self.started[event.worker] = event
+                self.started[event.worker] = event.node, _iso(self.record, event.at_ms)
             case RunStarted():
                 self._write_line(event.at_ms, "Start the run.")
             case PlanFinished():
@@ -134,10 +135,9 @@ class _Reporter:
         self.overview.write(f"{_iso(self.record, at_ms)} {text}\n")
 
     def _add_attempt(self, event: AttemptSucceeded | AttemptFailed) -> None:
-        worker = self.started.get(event.worker)
-        node = worker.node if worker else ""
-        self.processes.setdefault(event.worker, _Sum()).add(event)
-        self.nodes.setdefault(node, _Sum()).add(event)
+        node, started = self.started.get(event.worker, ("", ""))
+        self.processes[event.worker].add(event)
+        self.nodes[node].add(event)
         seconds = f"{event.duration_us / 1e6:.6f}"
         if isinstance(event, AttemptSucceeded):
             succeeded, ending = event.items_succeeded, ("RUN_DONE", "", "")
@@ -150,7 +150,7 @@ class _Reporter:
                 event.attempt,
                 node,
                 event.worker,
-                _iso(self.record, worker.at_ms) if worker else "",
+                started,
                 event.items,
                 succeeded,
                 event.items - succeeded,
@@ -158,7 +158,7 @@ class _Reporter:
                 "",  # CPU seconds of an attempt are not measured
                 seconds,
                 *ending,
-                json.dumps({"mini_batch": event.mini_batch}),
+                f'{{"mini_batch": {event.mini_batch}}}',
             )
         )
 

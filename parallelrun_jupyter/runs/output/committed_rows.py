@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _READ_LIMIT_BYTES = 1 << 22
+_READ_LIMIT_RANGES = 1 << 13
+"""Ranges that are read together. Rows may be a few bytes long, and each range needs more in memory."""
 
 
 class CommittedRows:
@@ -69,6 +71,12 @@ class CommittedRows:
     def add(self, event: AttemptSucceeded) -> None:
         """Add the rows of a committed attempt."""
         index = event.mini_batch
+        if index == len(self._offsets):  # most often
+            self._offsets.append(event.offset)
+            self._lengths.append(event.length)
+            self._crcs.append(event.crc)
+            self._parts.append(event.part)
+            return
         self._reserve(index)
         self._offsets[index] = event.offset
         self._lengths[index] = event.length
@@ -186,13 +194,15 @@ def _adjacent(
     """Yield (part, offset, [(mini_batch, length, crc), ...]) of ranges to be read together.
 
     They are adjacent in a part, as rows of mini-batches that ended together are: a read for each
-    would be slow. Together they have at most 4 MB, unless it is one mini-batch.
+    would be slow. Together they are at most 8,192 mini-batches and 4 MB, unless it is one mini-batch.
     """
     pieces: list[tuple[int, int, int]] = []
     first = (-1, -1)
     size = 0
     for mini_batch, part, offset, length, crc in ranges:
-        if (part, offset) != (first[0], first[1] + size) or size + length > _READ_LIMIT_BYTES:
+        is_next = (part, offset) == (first[0], first[1] + size)
+        is_full = size + length > _READ_LIMIT_BYTES or len(pieces) == _READ_LIMIT_RANGES
+        if not is_next or is_full:
             if pieces:
                 yield *first, pieces
             pieces, first, size = [], (part, offset), 0

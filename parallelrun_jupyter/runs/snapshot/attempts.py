@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 from ...worker.item_ranges import count_of, merged
 from ..journal.events import (
@@ -16,6 +17,8 @@ from ..journal.events import (
 from ..journal.lines import decode
 from ..journal.state import SUCCEEDED, RunState
 from .lookup import journal_lines
+
+_Attempt: TypeAlias = AttemptSucceeded | ItemsSucceeded | AttemptFailed | ItemsFailed
 
 _SHOWN_CHARS = 1000
 _SHOWN_RANGES = 20
@@ -40,9 +43,31 @@ class AttemptRow(TypedDict):
     message: str
 
 
-def attempts_of(journal: Path, state: RunState, mini_batch: int) -> list[AttemptRow]:
-    """Return the attempts of a mini-batch that have ended, in the order of their ends."""
-    events = [decode(line) for line in journal_lines(journal, [mini_batch], "srfi")]
+def failed_attempts(journal: Path) -> Iterator[AttemptFailed | ItemsFailed]:
+    """Yield the failures of a journal, in order; other lines are not decoded."""
+    for line in journal_lines(journal, None, "fi"):
+        event = decode(line)
+        assert isinstance(event, AttemptFailed | ItemsFailed)
+        yield event
+
+
+def attempts_of(
+    journal: Path, state: RunState, mini_batches: Collection[int]
+) -> dict[int, list[AttemptRow]]:
+    """Return the attempts that have ended, in the order of their ends, by mini-batch.
+
+    The journal is searched once for all of them.
+    """
+    events: dict[int, list[_Attempt]] = {mini_batch: [] for mini_batch in mini_batches}
+    for line in journal_lines(journal, mini_batches, "srfi") if mini_batches else ():
+        event = decode(line)
+        assert isinstance(event, _Attempt)
+        events[event.mini_batch].append(event)
+    return {mini_batch: _rows(some, state, mini_batch) for mini_batch, some in events.items()}
+
+
+def _rows(events: list[_Attempt], state: RunState, mini_batch: int) -> list[AttemptRow]:
+    """Return the attempts of a mini-batch from its events."""
     rows = [_row(e, (), e.group, e.message) for e in events if isinstance(e, AttemptFailed)]
     failures: dict[int, list[ItemsFailed]] = {}
     results: dict[int, list[ItemsSucceeded]] = {}
@@ -101,12 +126,7 @@ def _reason(failures: list[ItemsFailed]) -> tuple[str, str]:
     return (failures[0].group, failures[0].message) if failures else ("", "")
 
 
-def _row(
-    event: AttemptSucceeded | ItemsSucceeded | AttemptFailed | ItemsFailed,
-    ranges: ItemRanges,
-    group: str,
-    message: str,
-) -> AttemptRow:
+def _row(event: _Attempt, ranges: ItemRanges, group: str, message: str) -> AttemptRow:
     failed = isinstance(event, AttemptFailed)
     if isinstance(event, AttemptFailed):
         ranges = event.ranges

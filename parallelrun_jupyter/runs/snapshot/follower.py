@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..journal.files import JournalReader, has_end, read_state
 from ..resume_request import read_resume
 from ..run_folder import RunFolder
-from .snapshot import Snapshot, take_snapshot
+from .snapshot import Snapshot, effective_state, take_snapshot
 
 POLL_S = 0.2
 _FAR_BEHIND_BYTES = 1 << 18
@@ -42,9 +42,24 @@ class Follower:
             snapshot = self._snapshot()
         return snapshot
 
-    def _snapshot(self) -> Snapshot:
+    def status(self) -> str:
+        """Read new events and return the state of the run, as in its snapshot."""
+        self._catch_up()
+        if (state := self._effective_state()) == "Interrupted":
+            self._read()
+            state = self._effective_state()
+        return state
+
+    def _effective_state(self) -> str:
+        state, _ = effective_state(self.folder, self.record, self.state, time.time())
+        return state
+
+    def _catch_up(self) -> None:
         if self._reader.behind_bytes() <= _FAR_BEHIND_BYTES or not self._use_cache():
             self._read()
+
+    def _snapshot(self) -> Snapshot:
+        self._catch_up()
         record = self.record
         if self.state.drivers > 1:  # a resume may have changed its limits
             record = read_resume(self.folder).applied_to(record)

@@ -8,10 +8,12 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from ...worker.plan_line import END_MARK, PlanLine
+from ..plan_places import place_at, place_before
 
 _BLOCK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
@@ -72,8 +74,11 @@ def _counts_of(file: IO[bytes]) -> _LineCounts:
 
 
 def line_number(path: Path, offset: int) -> int:
-    """Return the number of the line that begins at an offset, from 0."""
+    """Return the number of the line of a plan that begins at an offset, from 0."""
     with open(path, "rb") as file:
+        number, start = place_at(file, offset)
+        if number:
+            return number + os.pread(file.fileno(), offset - start, start).count(b"\n")
         counts = _counts_of(file)
         counts.read_on(file, offset=offset)
         start, before = counts.block_at(offset)
@@ -91,10 +96,15 @@ def _lines_at(path: Path, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
         return
     with file:
         counts = _counts_of(file)
-        counts.read_on(file, lines=waiting[-1])
+        has_places = place_before(file, waiting[-1])[0] > 0
+        if not has_places:
+            counts.read_on(file, lines=waiting[-1])
         offset, passed = 0, 0
         for number in waiting:
-            start, before = counts.block_of(number)
+            if has_places:
+                before, start = place_before(file, number)
+            else:
+                start, before = counts.block_of(number)
             if before > passed:
                 offset, passed = start, before
             line_start = _after_lines(file, offset, number - passed)
@@ -135,7 +145,10 @@ def _line_from(file: IO[bytes], offset: int) -> bytes | None:
 
 
 def journal_lines(
-    journal: Path, mini_batches: Collection[int], letters: str, limit_bytes: int | None = None
+    journal: Path,
+    mini_batches: Collection[int] | None,
+    letters: str,
+    limit_bytes: int | None = None,
 ) -> Iterator[bytes]:
     """Yield the journal's complete lines about mini-batches, in order, found by search.
 
@@ -144,12 +157,22 @@ def journal_lines(
     journal
         The journal.
     mini_batches
-        Their numbers.
+        Their numbers; None for all.
     letters
         The type letters of the lines, such as ``"sf"``.
     limit_bytes
         How far to search; None for the whole journal.
     """
+    numbers = r"\d+" if mini_batches is None else "|".join(map(str, mini_batches))
+    begin = rf'\["[{letters}]",(?:{numbers}),'.encode("ascii")
+    for _, line in lines_that_begin(journal, begin, limit_bytes):
+        yield line
+
+
+def lines_that_begin(
+    journal: Path, begin: bytes, limit_bytes: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the journal's complete lines that begin with a pattern, each after the byte of its end."""
     try:
         file = open(journal, "rb")  # noqa: SIM115 - closed by the with below
     except FileNotFoundError:
@@ -161,10 +184,10 @@ def journal_lines(
             return
         with data:
             until = len(data) if limit_bytes is None else min(len(data), limit_bytes)
-            numbers = "|".join(map(str, mini_batches))
-            pattern = rf'\n\["[{letters}]",(?:{numbers}),'.encode("ascii")
-            for match in re.compile(pattern).finditer(data, 0, until):
-                end = data.find(b"\n", match.start() + 1)
+            found = re.compile(b"\n" + begin).finditer(data, 0, until)
+            first = (0,) if re.match(begin, data) else ()
+            for start in chain(first, (match.start() + 1 for match in found)):
+                end = data.find(b"\n", start)
                 if end < 0:
                     break
-                yield data[match.start() + 1 : end]
+                yield end + 1, data[start:end]

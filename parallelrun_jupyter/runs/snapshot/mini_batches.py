@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypedDict
 
 from ...errors import visible
@@ -10,6 +10,7 @@ from ...formatting import plural
 from ...worker.item_ranges import count_of, merged
 from ...worker.memory_items import is_memory, located
 from ...worker.memory_names import memory_item_names
+from ...worker.plan_line import PlanLine
 from ..journal.state import FAILED, LEFT, PARTLY, RETRYING, SUCCEEDED, RunState
 from ..run_folder import RunFolder
 from .attempts import AttemptRow, attempts_of
@@ -105,27 +106,39 @@ class MiniBatchDetail(TypedDict):
 
 def mini_batch_detail(folder: RunFolder, state: RunState, mini_batch: int) -> MiniBatchDetail:
     """Return the state, items and attempts of a mini-batch."""
-    running = [w.worker for w in state.workers.values()
-               if w.phase == "running" and w.mini_batch == mini_batch]  # fmt: skip
-    word = "running" if running else _WORDS[state.status_of(mini_batch)]
-    items = _items(folder, mini_batch)
-    answers = state.answers.get(mini_batch)
-    failed = merged((first, count) for first, count, _ in answers.failed) if answers else ()
-    return MiniBatchDetail(
-        mini_batch=mini_batch,
-        state=word,
-        worker=running[0] if running else "",
-        items=[visible(item)[:_SHOWN_CHARS] for item in items[:SHOWN_ITEMS]],
-        items_count=len(items),
-        items_failed=count_of(failed),
-        failed_ranges=[list(pair) for pair in failed[:SHOWN_RANGES]],
-        attempts=attempts_of(folder.journal, state, mini_batch)[-SHOWN_ATTEMPTS:],
-    )
+    [detail] = mini_batch_details(folder, state, [mini_batch])
+    return detail
 
 
-def _items(folder: RunFolder, mini_batch: int) -> list[str]:
+def mini_batch_details(
+    folder: RunFolder, state: RunState, mini_batches: Collection[int]
+) -> list[MiniBatchDetail]:
+    """Return the state, items and attempts of mini-batches, from one read of plan and journal."""
+    lines = plan_lines(folder.plan, mini_batches)
+    attempts = attempts_of(folder.journal, state, mini_batches)
+    running = {w.mini_batch: w.worker for w in state.workers.values() if w.phase == "running"}
+    details = []
+    for mini_batch in mini_batches:
+        worker = running.get(mini_batch, "")
+        items = _items(folder, lines.get(mini_batch))
+        answers = state.answers.get(mini_batch)
+        failed = merged((first, count) for first, count, _ in answers.failed) if answers else ()
+        detail = MiniBatchDetail(
+            mini_batch=mini_batch,
+            state="running" if worker else _WORDS[state.status_of(mini_batch)],
+            worker=worker,
+            items=[visible(item)[:_SHOWN_CHARS] for item in items[:SHOWN_ITEMS]],
+            items_count=len(items),
+            items_failed=count_of(failed),
+            failed_ranges=[list(pair) for pair in failed[:SHOWN_RANGES]],
+            attempts=attempts[mini_batch][-SHOWN_ATTEMPTS:],
+        )
+        details.append(detail)
+    return details
+
+
+def _items(folder: RunFolder, line: PlanLine | None) -> list[str]:
     """Return the items of a mini-batch: paths, or ranges of rows; none without a plan line."""
-    line = plan_lines(folder.plan, [mini_batch]).get(mini_batch)
     if line is None:
         return []
     if is_memory(line):

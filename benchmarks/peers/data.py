@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from .workload import ENDPOINT, FIRST, FRAME, ITEMS, Workload
+from .workload import ENDPOINT, FIRST, FRAME, ITEMS, TABLE, Workload
 
 
 def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
@@ -86,8 +86,8 @@ def _table(folder: Path, *, is_small: bool, is_quoted: bool) -> Workload:
         lambda path, rows: _write_table(path, rows, megabytes << 20, is_quoted=is_quoted),
     )
     return Workload(
-        name, "table", source, is_table=True, is_quoted=is_quoted,
-        amount=os.path.getsize(source) / 1e6, unit="MB",
+        name, "table", source, kind=TABLE, is_quoted=is_quoted,
+        amount=os.path.getsize(source) / 1e6, unit="MB", about=_ABOUT["table"],
     )  # fmt: skip
 
 
@@ -223,6 +223,11 @@ _ABOUT = {
         "once), and answers the others with 429 and Retry-After: 1. The number of refused calls, and of "
         "calls billed again and items lost when all processes are killed at half and the engine is "
         "started again, are from the ledger of the server. Memory is without the server."
+    ),
+    "table": (
+        "A script that gets DataFrames and returns a row for each of theirs. polars-bound and pyarrow-bound "
+        "read the file, score it in one expression and write the rows, with as many threads as the others "
+        "have processes: no script runs, and no row is accounted for."
     ),
     "map": (
         "A function that computes for a millisecond, in the one line that each engine has for it; the "

@@ -68,6 +68,18 @@ def test_a_wrong_result_has_no_time_and_the_others_have_medians(workload: Worklo
     assert "| third | | | | | | | not measured: it has none |" in text
 
 
+def test_an_engine_that_hands_out_everything_at_its_end_has_no_rate_after_the_first_result(
+    workload: Workload,
+) -> None:
+    count = dataclasses.replace(workload, amount=600)
+    late, early = (
+        table(count, {"one": [Measured(4.0, first, is_in_order=True)]}, {}, None)
+        for first in (3.99, 1.0)
+    )
+    assert "| 150 mini-batches |  | 3.99 |" in late
+    assert "| 150 mini-batches | 200 | 1.00 |" in early
+
+
 def test_first_results_have_the_median_of_all_samples_without_the_first_call(
     workload: Workload,
 ) -> None:

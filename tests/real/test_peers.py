@@ -57,10 +57,23 @@ def test_functions_of_a_notebook_are_measured_over_items_and_a_frame(
     assert rows == [str(number * 2_654_435_761 % 2**32) for number in range(500)]
 
 
+def test_a_table_has_the_bounds_of_readers_without_a_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--small", "--workloads", "csv-quoted", "--engines", "pyarrow-bound,polars-bound"]
+    assert command.main([*words, "--data", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    [row] = [line for line in table.splitlines() if line.startswith("| pyarrow-bound ")]
+    assert row.endswith("| right, in order |")
+    # polars is not among the packages of the tests; where it is, its rows are right too.
+    [row] = [line for line in table.splitlines() if line.startswith("| polars-bound ")]
+    assert re.search(r"not measured: needs polars: pip install|right, in order", row)
+
+
 def test_calls_of_a_server_are_measured_with_a_kill_at_half(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--small", "--workloads", "endpoint", "--engines", "ours,asyncio"]
+    words = ["--small", "--workloads", "endpoint", "--engines", "ours,asyncio,httpx-threads"]
     assert command.main([*words, "--data", str(tmp_path)]) == 0
     table = capsys.readouterr().out
     for name in ("ours", "asyncio"):
@@ -69,6 +82,10 @@ def test_calls_of_a_server_are_measured_with_a_kill_at_half(
         assert (refused, lost, output) == ("0", "0", "right")
         # Without keys, the calls in flight at the kill are billed again: 60 on average.
         assert 10 <= int(billed_again) <= 110
+    # A script that keeps its answers in memory asks for all of them again.
+    [row] = [line for line in table.splitlines() if line.startswith("| httpx-threads ")]
+    assert row.endswith("| 0 | right |")
+    assert int(row.split(" | ")[-3]) >= 90
 
 
 def test_a_frame_has_the_same_scores_in_any_parts() -> None:

@@ -44,14 +44,20 @@ def test_functions_of_a_notebook_are_measured_over_items_and_a_frame(
     monkeypatch.setattr(data, "rounds_of_a_millisecond", lambda: 100)
     words = ["--small", "--workloads", "map,map-first,frame-text", "--engines", "ours,executor-64"]
     assert command.main([*words, "--data", str(tmp_path)]) == 0
-    _, of_items, of_first, of_frame = capsys.readouterr().out.split("### ")
+    _, of_items, of_first, of_frame, *summaries = capsys.readouterr().out.split("### ")
     for table, columns in ((of_items, 8), (of_first, 5), (of_frame, 8)):
         [ours] = [line for line in table.splitlines() if line.startswith("| ours ")]
         assert ours.endswith("| right, in order |")
         assert ours.count("|") == columns + 1
     assert "executor-64" in of_items
     assert "executor-64" not in of_first + of_frame
+    assert len(summaries) == 2
     assert re.search(r"^\| ours \| [\d.]+ \([\d.-]+\) \| 3 times \|", of_first, re.MULTILINE)
+    # Items and frames share a table of medians; first results have one of their own.
+    assert [summary.count("| ours | executor-64 |") for summary in summaries] == [1, 0]
+    assert re.search(
+        r"^\| map: 500 items, 2 workers \| [\d.]+ \| [\d.]+ \|", summaries[0], re.MULTILINE
+    )
     # Each number of an item is in the right place.
     rows = (tmp_path / "functions" / "items-500.expected").read_text().split()
     assert rows == [str(number * 2_654_435_761 % 2**32) for number in range(500)]

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -64,7 +65,10 @@ class Setting:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print the table; exit status 0 if every output was right."""
-    given = _parser().parse_args(words)
+    parser = _parser()
+    given = parser.parse_args(words)
+    if given.device == "cuda" and shutil.which("nvidia-smi") is None:
+        parser.error("there is no nvidia-smi here; without a GPU of NVIDIA: --device stand-in")
     rounds = given.rounds if given.rounds is not None else 0 if given.small else 3
     names = ["stand-in"] if given.device == "stand-in" else given.frameworks
     print(

@@ -65,13 +65,14 @@ class Nvml:
 
     gpu: str = "0"
     variables: dict[str, str] = field(default_factory=dict)
-    _samples: list[tuple[float, float]] = field(default_factory=list)
+    #: when each was read, and the part of the step before it in which the GPU worked
+    samples: list[tuple[float, float]] = field(default_factory=list)
     _process: subprocess.Popen[str] | None = None
     _thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Start reading."""
-        self._samples = []
+        self.samples = []
         self._process = subprocess.Popen(
             ["nvidia-smi", f"--id={self.gpu}", *_QUERY], stdout=subprocess.PIPE, text=True
         )
@@ -86,13 +87,13 @@ class Nvml:
         self._process.kill()
         self._process.wait()
         self._thread.join()
-        return of_samples(self._samples)
+        return of_samples(self.samples)
 
     def _read(self, lines: IO[str]) -> None:
         with lines:
             for line in lines:
                 if line.strip().isdigit():
-                    self._samples.append((time.monotonic(), int(line) / 100))
+                    self.samples.append((time.monotonic(), int(line) / 100))
 
 
 def of_samples(samples: list[tuple[float, float]]) -> Busy:

@@ -17,6 +17,8 @@ FRAME, FIRST, ENDPOINT = "frame", "first", "endpoint"
 items or over the parts of a DataFrame in memory, again and again the first result of a function over items,
 or calls that wait for a server."""
 
+CSV, JSON_LINES, PARQUET = "csv", "json-lines", "parquet"
+
 FRAME_ROWS = 4_500
 """Rows of about 1 MB of the tables, for engines that want to be told a number of rows."""
 
@@ -39,6 +41,8 @@ class Workload:
         Processes.
     timeout_s, retries
         Seconds per call of ``run``, if the workload sets them.
+    format
+        Of a table: `CSV`, `JSON_LINES` or `PARQUET`.
     is_quoted
         Whether the texts of a table hold line ends.
     environ
@@ -72,6 +76,7 @@ class Workload:
     workers: int = 2
     timeout_s: int | None = None
     retries: int = 0
+    format: str = CSV
     is_quoted: bool = False
     environ: dict[str, str] = field(default_factory=dict)
     amount: float = 0
@@ -117,6 +122,13 @@ class Workload:
         """Return an iterator of DataFrames: how pandas reads a table that is too large for memory."""
         import pandas as pd
 
+        if self.format == JSON_LINES:
+            return pd.read_json(self.source, lines=True, chunksize=FRAME_ROWS)
+        if self.format == PARQUET:
+            from pyarrow.parquet import ParquetFile
+
+            batches = ParquetFile(self.source).iter_batches(FRAME_ROWS)
+            return (batch.to_pandas() for batch in batches)
         return pd.read_csv(self.source, chunksize=FRAME_ROWS)
 
     def inputs(self) -> Any:

@@ -56,6 +56,17 @@ def test_a_row_has_medians_of_the_counted_rounds_and_no_time_of_a_wrong_output()
     assert wrong == "| table | torch | ours | | | | | WRONG: 3 rows / more |"
 
 
+def test_without_a_gpu_the_stand_in_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit):
+        command.main([])
+    assert "there is no nvidia-smi here; without a GPU of NVIDIA: --device stand-in" in (
+        capsys.readouterr().err
+    )
+
+
 def test_an_unknown_framework_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["--frameworks", "theano"])

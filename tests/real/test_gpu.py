@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import command
-from benchmarks.gpu.meters import Ledger
+from benchmarks.gpu.meters import Ledger, Nvml
 from benchmarks.gpu.work import make
 from parallelrun_jupyter import FileDataset, ParallelRunConfig, submit
 
@@ -51,6 +52,25 @@ def test_the_window_shows_the_use_of_a_gpu_that_two_workers_share(
     # One call at a time, of whichever process: the busy seconds fit between the first call and the last.
     busy = ledger.end()
     assert 0 < busy.busy_s <= busy.span_s
+
+
+def test_the_utilization_is_read_while_a_process_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, words = tmp_path / "nvidia-smi", tmp_path / "words"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {words}\necho "[N/A]"\nwhile :; do echo 40; sleep 0.02; done\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    meter = Nvml("1")
+    meter.begin()
+    deadline = time.monotonic() + 30
+    while len(meter.samples) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert meter.end().percent() == pytest.approx(40)
+    assert words.read_text().startswith("--id=1 --query-gpu=utilization.gpu ")
 
 
 def test_how_busy_a_device_is_kept_is_measured_with_the_right_rows(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..results import Results
 from ..scripts.table import FEATURES, WEIGHTS
-from ..workload import Workload
+from ..workload import CSV, JSON_LINES, PARQUET, Workload
 
 
 def run(workload: Workload, results: Results, *, reader: str) -> None:
@@ -27,7 +27,8 @@ def _by_polars(workload: Workload, output: str) -> None:
     score: Any = pl.col("text").str.len_chars()
     for name, weight in zip(FEATURES, WEIGHTS, strict=True):
         score = score + pl.col(name) * weight
-    rows = pl.scan_csv(workload.source).select("id", (score * 256).cast(pl.Int64))
+    scan = {CSV: pl.scan_csv, JSON_LINES: pl.scan_ndjson, PARQUET: pl.scan_parquet}
+    rows = scan[workload.format](workload.source).select("id", (score * 256).cast(pl.Int64))
     rows.sink_csv(output, include_header=False)
 
 
@@ -35,11 +36,16 @@ def _by_pyarrow(workload: Workload, output: str) -> None:
     """Read the whole file into a table."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import csv
+    from pyarrow import csv, json, parquet
 
     pa.set_cpu_count(workload.workers)
-    parse = csv.ParseOptions(newlines_in_values=workload.is_quoted)
-    table = csv.read_csv(workload.source, parse_options=parse)
+    if workload.format == JSON_LINES:
+        table = json.read_json(workload.source)
+    elif workload.format == PARQUET:
+        table = parquet.read_table(workload.source)
+    else:
+        parse = csv.ParseOptions(newlines_in_values=workload.is_quoted)
+        table = csv.read_csv(workload.source, parse_options=parse)
     score: Any = pc.utf8_length(table["text"])
     for name, weight in zip(FEATURES, WEIGHTS, strict=True):
         score = pc.add(score, pc.multiply(table[name], weight))

@@ -7,8 +7,10 @@ from typing import Any
 import datasets
 
 from ..results import Results
-from ..workload import FRAME_ROWS, Workload
+from ..workload import FRAME_ROWS, JSON_LINES, Workload
 from .calls import call
+
+_BUILDERS = {JSON_LINES: "json"}
 
 
 def run(workload: Workload, results: Results) -> None:
@@ -16,7 +18,10 @@ def run(workload: Workload, results: Results) -> None:
     datasets.disable_progress_bars()
     if workload.is_table:
         read = datasets.load_dataset(
-            "csv", data_files=workload.source, split="train", cache_dir=str(results.folder)
+            _BUILDERS.get(workload.format, workload.format),
+            data_files=workload.source,
+            split="train",
+            cache_dir=str(results.folder),
         )
         data, size = read.with_format("pandas"), FRAME_ROWS
     else:

@@ -122,7 +122,7 @@ def _rows_of_table(rows: IO[str], *, is_quoted: bool) -> Iterator[list[list[Any]
     """Yield blocks of rows: a number, numbers and a text; if quoted, one text in twenty has line ends.
 
     The numbers are multiples of 1/64, so that sums of scores are exact in any order. The right rows of a
-    block are written when the next one is taken, so that none are of a block that nobody has taken.
+    block are written when it is taken.
     """
     from .scripts.table import WEIGHTS
 

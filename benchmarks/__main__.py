@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, then print the table; ``peers`` has options of its own."""
+"""``python -m benchmarks``: measure, then print the table; ``peers`` and ``gpu`` have options of their own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
+from .gpu import command as gpu
 from .measure import HEAD
 from .peers import command as peers
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        help=f"of {', '.join(_ALL)} (default: all of these), {', '.join(_NAMED)}, or only: peers",
+        help=f"of {', '.join(_ALL)} (default: all of these), {', '.join(_NAMED)}, or only: peers, gpu",
     )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--small", action="store_true", help="fewer files; only of update")
@@ -71,6 +72,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["peers"]:
-        sys.exit(peers.main(sys.argv[2:]))
+    for name, command in (("peers", peers), ("gpu", gpu)):
+        if sys.argv[1:2] == [name]:
+            sys.exit(command.main(sys.argv[2:]))
     main()

@@ -20,6 +20,7 @@ from .data import NEEDED, WORKLOADS
 from .engines import ENGINES, INLINE, NAMES, Engine
 from .report import bound_of, table
 from .rounds import Measured, measure
+from .summary import Line, line_of, tables, versions
 from .workload import ENDPOINT, Workload
 
 INSTALL = "pip install -e '.[bench]'"
@@ -34,9 +35,10 @@ def main(words: Sequence[str] | None = None) -> int:
     print(
         f"parallelrun-jupyter {__version__}, Python {platform.python_version()}, "
         f"{platform.system()}, {os.cpu_count()} cores; {_rounds(given.rounds)}. From the "
-        "call, with everything imported, to the last result in the output file.\n"
+        "call, with everything imported, to the last result in the output file. "
+        f"{versions(given.engines)}.\n"
     )
-    is_right = True
+    lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="parallelrun-peers-data-") as temporary:
         folder = Path(given.data or temporary).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,8 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
             if lacking:
                 print(f"Left out: {name}, which needs {', '.join(lacking)}: {INSTALL}\n")
                 continue
-            is_right &= _compare(WORKLOADS[name](folder, is_small=given.small), given)
-    return 0 if is_right else 1
+            lines.append(_compare(WORKLOADS[name](folder, is_small=given.small), given))
+    print(tables(lines), flush=True)
+    return 1 if any(line.seconds.get("ours", 0) is None for line in lines) else 0
 
 
 def _rounds(count: int) -> str:
@@ -55,8 +58,8 @@ def _rounds(count: int) -> str:
     return f"{plural(count, 'interleaved round')}, after one that does not count"
 
 
-def _compare(workload: Workload, given: argparse.Namespace) -> bool:
-    """Measure the engines on a workload and print its table; return whether ours was right."""
+def _compare(workload: Workload, given: argparse.Namespace) -> Line:
+    """Measure the engines on a workload and print its table; return its line of the summary."""
     known = ENGINES[workload.kind]
     left_out = {
         name: _why_not(engine, workload) for name, engine in known.items() if name in given.engines
@@ -75,11 +78,15 @@ def _compare(workload: Workload, given: argparse.Namespace) -> bool:
     if workload.kind == ENDPOINT:
         called = endpoint.measure(workload, taking_part, given.rounds, given.limit, say)
         print(endpoint.table(workload, called, left_out), flush=True)
-        return not any(one.measured.wrong for one in called.get("ours", []))
+        steady = {
+            name: [one.measured for one in several if not one.is_killed]
+            for name, several in called.items()
+        }
+        return line_of(workload, workload.bound_s(), steady)
     found = measure(workload, taking_part, given.rounds, given.limit, say)
     bound_s = bound_of(workload, found.get("inline", []))
     print(table(workload, found, left_out, bound_s), flush=True)
-    return not any(one.wrong for one in found.get("ours", []))
+    return line_of(workload, bound_s, found)
 
 
 def _why_not(engine: Engine, workload: Workload) -> str:

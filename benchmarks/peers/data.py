@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from .workload import ENDPOINT, FIRST, FRAME, ITEMS, Workload
+from .scripts.table import FEATURES
+from .workload import (
+    CSV,
+    ENDPOINT,
+    FIRST,
+    FRAME,
+    ITEMS,
+    JSON_LINES,
+    PARQUET,
+    TABLE,
+    Workload,
+)
+
+COLUMNS = ["id", *FEATURES, "text"]
+"""The columns of the tables."""
+
+_SUFFIXES = {CSV: "csv", JSON_LINES: "jsonl", PARQUET: "parquet"}
+
+_BYTES_OF_ROWS = 22 << 20
+"""About the bytes of a hundred thousand rows as CSV."""
 
 
 def _once(source: Path, make: Callable[[Path, IO[str]], None]) -> str:
@@ -79,44 +100,77 @@ def _images(folder: Path, *, is_small: bool, engine: str, size: int) -> Workload
     )  # fmt: skip
 
 
-def _table(folder: Path, *, is_small: bool, is_quoted: bool) -> Workload:
-    name, megabytes = "csv-quoted" if is_quoted else "csv-plain", 8 if is_small else 256
-    source = _once(
-        folder / f"{name}-{megabytes}.csv",
-        lambda path, rows: _write_table(path, rows, megabytes << 20, is_quoted=is_quoted),
-    )
+def _table(folder: Path, *, is_small: bool, kind: str, is_quoted: bool = False) -> Workload:
+    name = {CSV: "csv-quoted" if is_quoted else "csv-plain"}.get(kind, kind)
+    megabytes = 8 if is_small else 256
+    write = {CSV: _write_csv, JSON_LINES: _write_json_lines, PARQUET: _write_parquet}[kind]
+
+    def make(path: Path, rows: IO[str]) -> None:
+        write(path, _rows_of_table(rows, is_quoted=is_quoted), megabytes << 20)
+
+    source = _once(folder / f"{name}-{megabytes}.{_SUFFIXES[kind]}", make)
+    amount, unit = os.path.getsize(source) / 1e6, "MB"
+    if kind == PARQUET:  # its size tells little: repeated values take no room
+        amount, unit = Path(f"{source}.expected").read_bytes().count(b"\n"), "rows"
     return Workload(
-        name, "table", source, is_table=True, is_quoted=is_quoted,
-        amount=os.path.getsize(source) / 1e6, unit="MB",
+        name, "table", source, kind=TABLE, format=kind, is_quoted=is_quoted, amount=amount,
+        unit=unit, about=_ABOUT["table"],
     )  # fmt: skip
 
 
-def _write_table(path: Path, rows: IO[str], size: int, *, is_quoted: bool) -> None:
-    """Write a table of numbers and texts; if quoted, one text in twenty has line ends.
+def _rows_of_table(rows: IO[str], *, is_quoted: bool) -> Iterator[list[list[Any]]]:
+    """Yield blocks of rows: a number, numbers and a text; if quoted, one text in twenty has line ends.
 
-    The numbers are multiples of 1/64, so that sums of scores are exact in any order.
+    The numbers are multiples of 1/64, so that sums of scores are exact in any order. The right rows of a
+    block are written when it is taken.
     """
-    from .scripts.table import FEATURES, WEIGHTS
+    from .scripts.table import WEIGHTS
 
     rng = random.Random(1)
     words = ("alpha", "βήτα", "gamma", "naïve", "größe", "数据", "данные", "omega", "🙂", "row")
-    tails = []
+    tails: list[tuple[list[Any], int]] = []
     for number in range(4_096):
         text = " ".join(rng.choices(words, k=rng.randint(8, 24)))
         if is_quoted and number % 20 == 0:
             text = f'{text}\nthey said "{text[:9]}",\r\n{text[9:40]}'
         xs = [rng.randint(-256, 256) / 64 for _ in FEATURES]
         score = sum(x * w for x, w in zip(xs, WEIGHTS, strict=True)) + len(text)
-        field = '"' + text.replace('"', '""') + '"'
-        tails.append((",".join(f"{x:.6f}" for x in xs) + f",{field}\n", int(score * 256)))
+        tails.append(([*xs, text], int(score * 256)))
+    for first in itertools.count(0, 10_000):
+        picked = list(enumerate(rng.choices(tails, k=10_000), first))
+        rows.write("".join(f"{number},{score}\n" for number, (_, score) in picked))
+        yield [[number, *tail] for number, (tail, _) in picked]
+
+
+def _write_csv(path: Path, blocks: Iterator[list[list[Any]]], size: int) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(",".join(["id", *FEATURES, "text"]) + "\n")
-        first = 0
+        file.write(",".join(COLUMNS) + "\n")
         while file.tell() < size:
-            picked = list(enumerate(rng.choices(tails, k=10_000), first))
-            file.write("".join(f"{number},{tail}" for number, (tail, _) in picked))
-            rows.write("".join(f"{number},{score}\n" for number, (_, score) in picked))
-            first += len(picked)
+            for number, *xs, text in next(blocks):
+                field = text.replace('"', '""')
+                file.write(f'{number},{",".join(f"{x:.6f}" for x in xs)},"{field}"\n')
+
+
+def _write_json_lines(path: Path, blocks: Iterator[list[list[Any]]], size: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        while file.tell() < size:
+            for row in next(blocks):
+                line = json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False)
+                file.write(line + "\n")
+
+
+def _write_parquet(path: Path, blocks: Iterator[list[list[Any]]], size: int) -> None:
+    """Write about as many rows as the CSV file has; a row group has a hundred thousand."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    kinds = [pa.int64(), *[pa.float64()] * (len(COLUMNS) - 2), pa.string()]
+    schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    with ParquetWriter(path, schema) as writer:
+        for _ in range(-(-size // _BYTES_OF_ROWS)):
+            rows = [row for _ in range(10) for row in next(blocks)]
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _uneven(folder: Path, *, is_small: bool) -> Workload:
@@ -224,6 +278,11 @@ _ABOUT = {
         "calls billed again and items lost when all processes are killed at half and the engine is "
         "started again, are from the ledger of the server. Memory is without the server."
     ),
+    "table": (
+        "A script that gets DataFrames and returns a row for each of theirs. polars-bound and pyarrow-bound "
+        "read the file, score it in one expression and write the rows, with as many threads as the others "
+        "have processes: no script runs, and no row is accounted for."
+    ),
     "map": (
         "A function that computes for a millisecond, in the one line that each engine has for it; the "
         "start of its processes is in the time, and all values are in the caller, in order, at the "
@@ -244,8 +303,10 @@ WORKLOADS: dict[str, Callable[..., Workload]] = {
     "empty": _empty,
     "images-numpy": lambda *a, **k: _images(*a, **k, engine="numpy", size=5),
     "images-tensorflow": lambda *a, **k: _images(*a, **k, engine="tensorflow", size=50),
-    "csv-plain": lambda *a, **k: _table(*a, **k, is_quoted=False),
-    "csv-quoted": lambda *a, **k: _table(*a, **k, is_quoted=True),
+    "csv-plain": lambda *a, **k: _table(*a, **k, kind=CSV),
+    "csv-quoted": lambda *a, **k: _table(*a, **k, kind=CSV, is_quoted=True),
+    "json-lines": lambda *a, **k: _table(*a, **k, kind=JSON_LINES),
+    "parquet": lambda *a, **k: _table(*a, **k, kind=PARQUET),
     "uneven": _uneven,
     "faults-poison": lambda *a, **k: _faults(*a, **k, is_transient=False),
     "faults-transient": lambda *a, **k: _faults(*a, **k, is_transient=True),
@@ -260,6 +321,7 @@ WORKLOADS: dict[str, Callable[..., Workload]] = {
 NEEDED = {
     "images-numpy": ("PIL", "sklearn"),
     "images-tensorflow": ("PIL", "sklearn", "tensorflow"),
+    "parquet": ("pyarrow",),
     "frame": ("pandas",),
     "frame-text": ("pandas", "pyarrow"),
 }

@@ -14,6 +14,8 @@ HEAD = (
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
+_LATE = 0.98
+"""The part of the time after which a first result tells nothing of a rate."""
 
 HEAD_OF_FIRST = (
     "| engine | first result, ms, median (9 of 10 within) | measured | memory, MB | output |\n"
@@ -69,7 +71,9 @@ def _row(workload: Workload, name: str, several: Sequence[Measured], bound_s: fl
     order = "right, in order" if all(one.is_in_order for one in several) else "right"
     ratio = "" if bound_s is None else f"{middle / bound_s:.2f}"
     rate = f"{workload.amount / middle:,.0f} {workload.unit}"
-    after = "" if first is None or first >= middle else f"{workload.amount / (middle - first):,.0f}"
+    # An engine that hands out all results at its end has no rate after the first one.
+    is_late = first is None or first > _LATE * middle
+    after = "" if is_late else f"{workload.amount / (middle - (first or 0)):,.0f}"
     return (
         f"| {name} | {middle:.2f} ({min(totals):.2f}-{max(totals):.2f}) | {ratio} | {rate} | {after} "
         f"| {'' if first is None else f'{first:.2f}'} | {several[0].peak_mb or 0:.0f} | {order} |"

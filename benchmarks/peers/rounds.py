@@ -97,7 +97,8 @@ def start_cell(
 ) -> subprocess.Popen[bytes]:
     """Start the process of a measurement, with a folder for its record."""
     variables = {**environ(), **workload.environ, MARK: mark, "PYTHONPATH": str(_ROOT),
-                 "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
+                 "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+                 "POLARS_MAX_THREADS": str(workload.workers), "RAY_USAGE_STATS_ENABLED": "0",
                  "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONWARNINGS": "ignore",
                  "TELEMETRY_ENABLED": "0", "CURATOR_DISABLE_RICH_DISPLAY": "1", "HF_HUB_OFFLINE": "1"}  # fmt: skip
     if workload.retries:

@@ -11,10 +11,13 @@ from typing import Any
 
 from .scripts.faults import WORK_S
 
-SCRIPT, ITEMS, FRAME, FIRST, ENDPOINT = "script", "items", "frame", "first", "endpoint"
-"""What an engine is asked for: an entry script over files, a function over items or over the parts of
-a DataFrame in memory, again and again the first result of a function over items, or calls that wait
-for a server."""
+SCRIPT, TABLE, ITEMS = "script", "table", "items"
+FRAME, FIRST, ENDPOINT = "frame", "first", "endpoint"
+"""What an engine is asked for: an entry script over files or over the DataFrames of a table, a function over
+items or over the parts of a DataFrame in memory, again and again the first result of a function over items,
+or calls that wait for a server."""
+
+CSV, JSON_LINES, PARQUET = "csv", "json-lines", "parquet"
 
 FRAME_ROWS = 4_500
 """Rows of about 1 MB of the tables, for engines that want to be told a number of rows."""
@@ -38,8 +41,10 @@ class Workload:
         Processes.
     timeout_s, retries
         Seconds per call of ``run``, if the workload sets them.
-    is_table, is_quoted
-        Whether ``run`` gets DataFrames, and whether their texts hold line ends.
+    format
+        Of a table: `CSV`, `JSON_LINES` or `PARQUET`.
+    is_quoted
+        Whether the texts of a table hold line ends.
     environ
         Variables of the script.
     amount, unit
@@ -49,7 +54,7 @@ class Workload:
     limit_s
         Seconds after which the measurement is stopped; None for no limit.
     kind
-        What is asked for: `SCRIPT`, `ITEMS`, `FRAME`, `FIRST` or `ENDPOINT`.
+        What is asked for: `SCRIPT`, `TABLE`, `ITEMS`, `FRAME`, `FIRST` or `ENDPOINT`.
     count
         Of functions: the number of items, or of rows of the DataFrame.
     samples
@@ -71,7 +76,7 @@ class Workload:
     workers: int = 2
     timeout_s: int | None = None
     retries: int = 0
-    is_table: bool = False
+    format: str = CSV
     is_quoted: bool = False
     environ: dict[str, str] = field(default_factory=dict)
     amount: float = 0
@@ -85,6 +90,11 @@ class Workload:
     rate: int = 0
     latency_s: float = 0.0
     about: str = ""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether ``run`` gets DataFrames."""
+        return self.kind == TABLE
 
     @property
     def module(self) -> str:
@@ -112,6 +122,13 @@ class Workload:
         """Return an iterator of DataFrames: how pandas reads a table that is too large for memory."""
         import pandas as pd
 
+        if self.format == JSON_LINES:
+            return pd.read_json(self.source, lines=True, chunksize=FRAME_ROWS)
+        if self.format == PARQUET:
+            from pyarrow.parquet import ParquetFile
+
+            batches = ParquetFile(self.source).iter_batches(FRAME_ROWS)
+            return (batch.to_pandas() for batch in batches)
         return pd.read_csv(self.source, chunksize=FRAME_ROWS)
 
     def inputs(self) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.peers import endpoint
+from benchmarks.peers import endpoint, summary
 from benchmarks.peers.checks import what_is_wrong
 from benchmarks.peers.endpoint import Called
 from benchmarks.peers.report import bound_of, table
 from benchmarks.peers.rounds import Measured
+from benchmarks.peers.summary import line_of
 from benchmarks.peers.workload import ENDPOINT, FIRST, Workload
 
 ROWS = ["0000-good.txt", "0001-hang.txt", "0002-good.txt"]
@@ -68,6 +69,18 @@ def test_a_wrong_result_has_no_time_and_the_others_have_medians(workload: Worklo
     assert "| third | | | | | | | not measured: it has none |" in text
 
 
+def test_an_engine_that_hands_out_everything_at_its_end_has_no_rate_after_the_first_result(
+    workload: Workload,
+) -> None:
+    count = dataclasses.replace(workload, amount=600)
+    late, early = (
+        table(count, {"one": [Measured(4.0, first, is_in_order=True)]}, {}, None)
+        for first in (3.99, 1.0)
+    )
+    assert "| 150 mini-batches |  | 3.99 |" in late
+    assert "| 150 mini-batches | 200 | 1.00 |" in early
+
+
 def test_first_results_have_the_median_of_all_samples_without_the_first_call(
     workload: Workload,
 ) -> None:
@@ -89,6 +102,22 @@ def test_the_bound_is_the_sleeping_or_the_plain_loop_among_the_workers(workload:
     loop = [Measured(9, init_s=9), Measured(5, init_s=1), Measured(5, init_s=1)]
     assert bound_of(computing, loop) == 3
     assert bound_of(computing, [*loop, Measured(wrong="died")]) is None
+
+
+def test_the_summary_has_medians_side_by_side_and_none_of_a_wrong_output(
+    workload: Workload,
+) -> None:
+    good = [Measured(total) for total in (9.0, 2.0, 4.0, 3.0)]
+    wrong = [Measured(1.0), Measured(wrong="it died")]
+    plain = line_of(workload, 1.5, {"inline": good, "ours": good, "other": wrong})
+    first = dataclasses.replace(workload, name="first", kind=FIRST)
+    calls = [Measured(9.0, samples=(5.0, 4.0)), Measured(9.0, samples=(3.0, 0.001, 0.003))]
+    text = summary.tables([plain, line_of(first, None, {"third": calls})])
+    assert "| seconds, medians | ours | other | bound |" in text
+    assert "| faults: 0 mini-batches, 2 workers | 3.00 | wrong | 1.50 |" in text
+    assert "| seconds, medians | third | bound |" in text
+    assert "| first: 0 mini-batches, 2 workers | 0.0020 |  |" in text
+    assert "pandas" in summary.versions(["ours"])
 
 
 def test_calls_of_a_server_have_what_the_kill_at_half_has_cost(workload: Workload) -> None:

@@ -45,6 +45,21 @@ def test_a_worker_without_a_gpu_of_its_own_sees_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "order"),
+    [
+        ({}, "PCI_BUS_ID"),
+        ({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, "FASTEST_FIRST"),
+        ({"CUDA_VISIBLE_DEVICES": "2,5"}, None),
+    ],
+)
+def test_gpus_that_the_user_did_not_name_are_counted_as_nvidia_smi_counts(
+    given: dict[str, str], order: str | None
+) -> None:
+    spec = WorkerSpec("python", given, Path(), {}, gpus=("0", "1"))
+    assert spec.environ_of(1).get("CUDA_DEVICE_ORDER") == order
+
+
+@pytest.mark.parametrize(
     ("given", "expected"), [("0,1", ("0", "1")), ("-1", ()), ("", ()), ("GPU-ab", ("GPU-ab",))]
 )
 def test_gpus_as_the_user_names_them(given: str, expected: tuple[str, ...]) -> None:

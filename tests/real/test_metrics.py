@@ -85,6 +85,29 @@ def test_a_gpu_is_read_from_the_program_that_knows(
     assert GpuMeter("no-such-program").read("0") == (-1, -1)
 
 
+def test_a_gpu_is_not_measured_once_the_program_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, end = tmp_path / "nvidia-smi", tmp_path / "end"
+    program.write_text(
+        f'#!/bin/sh\necho "0, GPU-11112222, 35, 1024"\nuntil [ -e {end} ]; do sleep 0.02; done\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    meter = GpuMeter()
+    deadline = time.monotonic() + 30
+    try:
+        while meter.read("0") != (35, 1024):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        end.touch()
+        while meter.read("0") != (-1, -1):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        meter.close()
+
+
 def test_a_run_journals_what_its_workers_use(numbers: Path) -> None:
     script = SCRIPTS.parent.parent / "tests" / "entry_scripts" / "slow.py"
     config = ParallelRunConfig(

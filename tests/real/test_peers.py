@@ -44,23 +44,44 @@ def test_functions_of_a_notebook_are_measured_over_items_and_a_frame(
     monkeypatch.setattr(data, "rounds_of_a_millisecond", lambda: 100)
     words = ["--small", "--workloads", "map,map-first,frame-text", "--engines", "ours,executor-64"]
     assert command.main([*words, "--data", str(tmp_path)]) == 0
-    _, of_items, of_first, of_frame = capsys.readouterr().out.split("### ")
+    _, of_items, of_first, of_frame, *summaries = capsys.readouterr().out.split("### ")
     for table, columns in ((of_items, 8), (of_first, 5), (of_frame, 8)):
         [ours] = [line for line in table.splitlines() if line.startswith("| ours ")]
         assert ours.endswith("| right, in order |")
         assert ours.count("|") == columns + 1
     assert "executor-64" in of_items
     assert "executor-64" not in of_first + of_frame
+    assert len(summaries) == 2
     assert re.search(r"^\| ours \| [\d.]+ \([\d.-]+\) \| 3 times \|", of_first, re.MULTILINE)
+    # Items and frames share a table of medians; first results have one of their own.
+    assert [summary.count("| ours | executor-64 |") for summary in summaries] == [1, 0]
+    assert re.search(
+        r"^\| map: 500 items, 2 workers \| [\d.]+ \| [\d.]+ \|", summaries[0], re.MULTILINE
+    )
     # Each number of an item is in the right place.
     rows = (tmp_path / "functions" / "items-500.expected").read_text().split()
     assert rows == [str(number * 2_654_435_761 % 2**32) for number in range(500)]
 
 
+def test_a_table_has_the_bounds_of_readers_without_a_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--small", "--workloads", "csv-quoted,json-lines,parquet", "--data", str(tmp_path)]
+    assert command.main([*words, "--engines", "pyarrow-bound,polars-bound"]) == 0
+    table = capsys.readouterr().out
+    rows = [line for line in table.splitlines() if line.startswith("| pyarrow-bound ")]
+    assert [row.endswith("| right, in order |") for row in rows] == [True] * 3
+    # polars is not among the packages of the tests; where it is, its rows are right too.
+    rows = [line for line in table.splitlines() if line.startswith("| polars-bound ")]
+    found = [re.search(r"not measured: needs polars: pip install|right, in order", r) for r in rows]
+    assert len(found) == 3
+    assert all(found)
+
+
 def test_calls_of_a_server_are_measured_with_a_kill_at_half(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--small", "--workloads", "endpoint", "--engines", "ours,asyncio"]
+    words = ["--small", "--workloads", "endpoint", "--engines", "ours,asyncio,httpx-threads"]
     assert command.main([*words, "--data", str(tmp_path)]) == 0
     table = capsys.readouterr().out
     for name in ("ours", "asyncio"):
@@ -69,6 +90,10 @@ def test_calls_of_a_server_are_measured_with_a_kill_at_half(
         assert (refused, lost, output) == ("0", "0", "right")
         # Without keys, the calls in flight at the kill are billed again: 60 on average.
         assert 10 <= int(billed_again) <= 110
+    # A script that keeps its answers in memory asks for all of them again.
+    [row] = [line for line in table.splitlines() if line.startswith("| httpx-threads ")]
+    assert row.endswith("| 0 | right |")
+    assert int(row.split(" | ")[-3]) >= 90
 
 
 def test_a_frame_has_the_same_scores_in_any_parts() -> None:

@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..workload import ENDPOINT, FIRST, FRAME, ITEMS, SCRIPT, Workload
+from ..workload import ENDPOINT, FIRST, FRAME, ITEMS, SCRIPT, TABLE, Workload
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,34 @@ class Engine:
         return self.leaves_out.get(workload.script, self.leaves_out.get(workload.name, ""))
 
 
+_DASK, _RAY, _DATASETS = ("distributed", "dask"), ("ray", "pyarrow"), ("datasets",)
 _CHUNKS = "chunks are for many short calls"
+_TEXT = "texts cannot be mapped"
 
-_SCRIPT = {
+_POOLS = {
     "ours": Engine("ours"),
     "executor": Engine("executor"),
+    "pebble": Engine("pebble_pool", ("pebble",)),
+    "joblib": Engine("joblib_loky", ("joblib",)),
+    "dask": Engine("dask_cluster", _DASK),
+    "ray": Engine("ray_data", _RAY),
+    "datasets": Engine("hf_datasets", _DATASETS),
+}
+
+_SCRIPT = {
+    **_POOLS,
     "executor-chunks": Engine(
         "executor",
         options={"chunks_a_worker": 16},
-        leaves_out={"table": _CHUNKS, "sleeps": _CHUNKS, "faults": _CHUNKS},
+        leaves_out={"sleeps": _CHUNKS, "faults": _CHUNKS},
     ),
-    "pebble": Engine("pebble_pool", ("pebble",)),
-    "joblib": Engine("joblib_loky", ("joblib",)),
-    "dask": Engine("dask_cluster", ("distributed", "dask")),
-    "ray": Engine("ray_data", ("ray", "pyarrow")),
 }
 
-_DASK, _RAY = ("distributed", "dask"), ("ray", "pyarrow")
-_TEXT = "texts cannot be mapped"
+_TABLE = {
+    **_POOLS,
+    "polars-bound": Engine("bounds", ("polars",), {"reader": "polars"}),
+    "pyarrow-bound": Engine("bounds", ("pyarrow",), {"reader": "pyarrow"}),
+}
 
 _ITEMS = {
     "ours": Engine("functions.ours"),
@@ -76,6 +86,7 @@ _ITEMS = {
     "dask-bag": Engine("functions.dask_cluster", _DASK, {"in_bag": True}),
     "ray": Engine("functions.ray_tasks", _RAY),
     "ray-pool": Engine("functions.ray_tasks", _RAY, {"in_pool": True}),
+    "datasets": Engine("functions.hf_datasets", _DATASETS),
 }
 
 _FRAME = {
@@ -87,6 +98,7 @@ _FRAME = {
     ),
     "dask": Engine("functions.dask_cluster", ("dask.dataframe", *_DASK)),
     "ray": Engine("functions.ray_tasks", _RAY),
+    "datasets": Engine("functions.hf_datasets", _DATASETS),
 }
 
 _FIRST = {
@@ -100,6 +112,8 @@ _FIRST = {
 _ENDPOINT = {
     "ours": Engine("endpoint.ours"),
     "asyncio": Engine("endpoint.asyncio_script"),
+    "httpx": Engine("endpoint.httpx_script", ("httpx",)),
+    "httpx-threads": Engine("endpoint.httpx_script", ("httpx",), {"in_threads": True}),
     # They bring many packages: install them in an environment of their own.
     "curator": Engine(
         "endpoint.curator_llm", ("bespokelabs",), install="pip install bespokelabs-curator"
@@ -108,7 +122,8 @@ _ENDPOINT = {
 }
 
 ENGINES = {
-    SCRIPT: _SCRIPT, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST, ENDPOINT: _ENDPOINT
+    SCRIPT: _SCRIPT, TABLE: _TABLE, ITEMS: _ITEMS, FRAME: _FRAME, FIRST: _FIRST,
+    ENDPOINT: _ENDPOINT,
 }  # fmt: skip
 """For each kind of workload, the engines by name; ours first."""
 
@@ -116,6 +131,7 @@ NAMES = list(dict.fromkeys(name for engines in ENGINES.values() for name in engi
 """The names of all engines."""
 
 INLINE = {
-    SCRIPT: Engine("inline"), ITEMS: Engine("functions.inline"), FRAME: Engine("functions.inline")
+    SCRIPT: Engine("inline"), TABLE: Engine("inline"), ITEMS: Engine("functions.inline"),
+    FRAME: Engine("functions.inline"),
 }  # fmt: skip
 """A plain loop, from which the bound is made."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distributed import Client, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
 from ..results import Results
-from ..workload import Workload
+from ..workload import CSV, JSON_LINES, PARQUET, Workload
 from .calls import call
 
 
@@ -48,7 +49,12 @@ def _submit(client: Any, workload: Workload) -> list[Any]:
     import dask.dataframe as dd
 
     # For quoted strings with line terminators, its documentation wants blocksize=None.
-    frame = dd.read_csv(workload.source, blocksize=None if workload.is_quoted else "1MB")
+    read: dict[str, Callable[[], Any]] = {
+        CSV: lambda: dd.read_csv(workload.source, blocksize=None if workload.is_quoted else "1MB"),
+        JSON_LINES: lambda: dd.read_json(workload.source, lines=True, blocksize=1 << 20),
+        PARQUET: lambda: dd.read_parquet(workload.source, split_row_groups=True),
+    }
+    frame = read[workload.format]()
     rows = frame.map_partitions(_predict, workload.module, meta=("row", "str"))
     return list(client.compute(rows.to_delayed()))
 

@@ -11,8 +11,13 @@ from parallelrun_jupyter import FileDataset, ParallelRunConfig, TabularDataset, 
 from parallelrun_jupyter.runs.journal.events import AttemptFailed, AttemptSucceeded
 
 from ..results import Results
-from ..workload import Workload
+from ..workload import CSV, JSON_LINES, PARQUET, Workload
 
+_TABLES = {
+    CSV: TabularDataset.from_delimited_files,
+    JSON_LINES: TabularDataset.from_json_lines_files,
+    PARQUET: TabularDataset.from_parquet_files,
+}
 _KINDS = {"exception": "exception", "timeout": "timeout", "worker_lost": "crash"}
 
 
@@ -28,7 +33,7 @@ def run(workload: Workload, results: Results) -> None:
     config = ParallelRunConfig(
         entry_script=workload.path, process_count_per_node=workload.workers, **settings
     )
-    make = TabularDataset.from_delimited_files if workload.is_table else FileDataset
+    make = _TABLES[workload.format] if workload.is_table else FileDataset
     began = time.time()
     handle = submit(config, inputs=make(workload.source), output=results.folder / "output")
     handle.wait_for_completion(show_output=False)

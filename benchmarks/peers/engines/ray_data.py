@@ -11,7 +11,7 @@ import ray.data
 from pyarrow import csv
 
 from ..results import Results
-from ..workload import FRAME_ROWS, Workload
+from ..workload import FRAME_ROWS, JSON_LINES, PARQUET, Workload
 from .calls import call
 
 
@@ -53,8 +53,13 @@ def _read(workload: Workload) -> tuple[Any, dict[str, Any]]:
     """Return the dataset, and how it is to be cut into batches."""
     if workload.is_table:
         # Every core has its actor: the reading tasks must not wait for one.
-        parse = csv.ParseOptions(newlines_in_values=workload.is_quoted)
-        data = ray.data.read_csv(workload.source, parse_options=parse, num_cpus=0)
+        if workload.format == JSON_LINES:
+            data = ray.data.read_json(workload.source, lines=True, num_cpus=0)
+        elif workload.format == PARQUET:
+            data = ray.data.read_parquet(workload.source, num_cpus=0)
+        else:
+            parse = csv.ParseOptions(newlines_in_values=workload.is_quoted)
+            data = ray.data.read_csv(workload.source, parse_options=parse, num_cpus=0)
         return data, {"batch_format": "pandas", "batch_size": FRAME_ROWS}
     batches = workload.mini_batches()
     rows = [{"path": path} for batch in batches for path in batch]

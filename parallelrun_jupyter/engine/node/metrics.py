@@ -248,6 +248,9 @@ class GpuMeter:
             data = os.read(self._process.stdout.fileno(), _READ_BYTES)
         except BlockingIOError:
             return
+        if not data:  # the program has ended, and its last values are no longer true
+            self._values.clear()
+            return
         *lines, self._rest = (self._rest + data.decode("ascii", "replace")).split("\n")
         for line in lines:
             fields = [field.strip() for field in line.split(",")]

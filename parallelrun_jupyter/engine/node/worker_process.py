@@ -76,7 +76,10 @@ class WorkerSpec:
         if not self.gpus:
             return dict(self.environ)
         gpu = self.gpus[slot] if slot < len(self.gpus) else ""
-        return {**self.environ, "CUDA_VISIBLE_DEVICES": gpu}
+        # Without this, CUDA counts from the fastest GPU, and nvidia-smi by the places on the bus.
+        is_numbered = "CUDA_VISIBLE_DEVICES" not in self.environ
+        order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if is_numbered else {}
+        return {**order, **self.environ, "CUDA_VISIBLE_DEVICES": gpu}
 
 
 @dataclass(slots=True)

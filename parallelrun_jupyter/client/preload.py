@@ -51,7 +51,8 @@ def preload_of(
     siblings = [name for at in folders if at for name in os.listdir(at)]
     own = {name.removesuffix(".py") for name in siblings}
     others = [name for name in script.preload if name.partition(".")[0] not in own]
-    return list(dict.fromkeys([*imported_modules(text, siblings), *others]))
+    readers = ["pandas"] if any(dataset.kind == "tabular" for dataset in inputs) else []
+    return list(dict.fromkeys([*imported_modules(text, siblings), *others, *readers]))
 
 
 def modules_of_values(inputs: Sequence[Dataset]) -> list[str]:

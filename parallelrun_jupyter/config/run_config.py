@@ -191,8 +191,8 @@ class ParallelRunConfig(HasTraits):
     preload = ModulesSetting(
         None,
         "Modules to import once, in a fork server that starts the workers (Linux, this machine "
-        "only): auto for the modules that the script imports at its top level and in init(). "
-        "Default: none.",
+        "only): auto for the modules that the script imports at its top level and in init(), and "
+        "pandas for tables. Default: none.",
     )
     logging_level = OneOfSetting(
         LOGGING_LEVELS, "INFO", "Minimum level of the script's log messages to keep."

@@ -14,6 +14,9 @@ FLOAT_HOLDS = 1 << 53
 _LARGE_DIGITS = 16
 """The number of digits of 2^53: a larger whole number has at least as many."""
 
+_BLOCK = 1 << 17
+"""Bytes that are looked at together: arrays of this size stay in the cache, and in mapped memory."""
+
 _ZERO, _TEN = ord("0"), 10
 
 
@@ -26,12 +29,11 @@ def with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
 
     plain = without_escapes(text, marks)
     array = np.frombuffer(b"\n" + plain, np.uint8)
-    # Unsigned differences: bytes below "0" wrap around to large values, and so are not digits.
-    is_digit = (array - _ZERO) < _TEN
-    found = (array[1:-1] == _ZERO) & is_digit[2:] & ~is_digit[:-2]
-    if marks.separator != ".":  # most zeros before a digit are in fractions
-        found &= array[:-2] != ord(".")
-    zeros = np.flatnonzero(found)  # offsets in the text
+    found = [
+        _zeros_before_digits(array[start : start + _BLOCK + 2], marks) + start
+        for start in range(0, len(array) - 2, _BLOCK)
+    ]
+    zeros = np.concatenate(found) if found else np.zeros(0, np.int64)  # offsets in the text
     if not len(zeros):
         return frozenset()
     is_end = np.zeros(256, bool)
@@ -41,6 +43,18 @@ def with_leading_zeros(text: bytes, marks: Marks) -> frozenset[int]:
     before = zeros - is_sign[array[zeros]]  # offsets in the array, of the byte before the number
     zeros = zeros[is_end[array[before]]]
     return frozenset(columns_at(plain, zeros, marks) if len(zeros) else ())
+
+
+def _zeros_before_digits(array: Any, marks: Marks) -> Any:
+    """Return where zeros begin a group of digits; an array begins with the byte before its text."""
+    import numpy as np
+
+    # Unsigned differences: bytes below "0" wrap around to large values, and so are not digits.
+    is_digit = (array - _ZERO) < _TEN
+    found = (array[1:-1] == _ZERO) & is_digit[2:] & ~is_digit[:-2]
+    if marks.separator != ".":  # most zeros before a digit are in fractions
+        found &= array[:-2] != ord(".")
+    return np.flatnonzero(found)
 
 
 def columns_at(plain: bytes, offsets: Any, marks: Marks) -> Sequence[int]:

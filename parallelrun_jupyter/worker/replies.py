@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # typing is not worth its import in a worker
 
     from .attempt import Attempt
 
+_WATCHED_S = 1.0
+"""Seconds after the last bundle for which a thread looks after finished mini-batches."""
+
 _SPENT_EVERY_S = 0.02
 """What calls spend is reported with their replies, or after this time while they go on."""
 
@@ -40,6 +43,9 @@ class Replies:
         self._load_us = 0
         #: time of the last message with finished mini-batches, or of the start of a bundle
         self.flushed = time.monotonic()
+        #: whether a thread looks after finished mini-batches, and the start of the last bundle
+        self._is_watched = False
+        self._begun = 0.0
 
     @property
     def are_pending(self) -> bool:
@@ -96,16 +102,29 @@ class Replies:
                 self.send(b"")
             self.flushed = now
 
-    def flush_behind_long(self) -> None:
-        """Send, from a thread of its own, finished mini-batches that wait for a long one.
+    def begin_bundle(self) -> None:
+        """Let a thread report finished mini-batches of the bundle that begins, if one takes long.
 
-        The timeout of that one then costs no second run of them.
+        The timeout of that one then costs no second run of them. The thread ends when it has had nothing
+        to do for a while, since a waiting worker should not wake up.
         """
+        with self._lock:
+            self._begun = time.monotonic()
+            if not self._is_watched:
+                self._is_watched = True
+                _thread.start_new_thread(self._flush_behind_long, ())
+
+    def _flush_behind_long(self) -> None:
         while True:
             time.sleep(protocol.LONG_S / 2)
             now = time.monotonic()
-            if self._done and now - self.flushed > protocol.LONG_S:
-                self.flush(now)
+            with self._lock:
+                if self._done:
+                    if now - self.flushed > protocol.LONG_S:
+                        self.flush(now)
+                elif now - max(self._begun, self.flushed) > _WATCHED_S:
+                    self._is_watched = False
+                    return
 
     def send(self, data: bytes) -> None:
         """Send a message, after what calls have spent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import faulthandler
 import json
 import os
@@ -52,7 +51,6 @@ class Worker:
         self._loop: Any = None
         #: how many bundles have come, and how many of them the node has withdrawn
         self._bundles = self._withdrawn = 0
-        self._flushes_behind_long = False
 
     def serve(self) -> int:
         """Serve commands until a stop; return the exit status."""
@@ -200,9 +198,8 @@ class Worker:
         if self._bundles <= self._withdrawn:
             self._return(bundle)
             return
-        if len(bundle) > 1 and not self._flushes_behind_long:
-            self._flushes_behind_long = True
-            _thread.start_new_thread(replies.flush_behind_long, ())
+        if len(bundle) > 1:
+            replies.begin_bundle()
         if not replies.are_pending:
             replies.flushed = time.monotonic()
         self._runner.reserve.fill()

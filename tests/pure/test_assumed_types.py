@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
-from parallelrun_jupyter.data.tables import first_look, json_lines
+from parallelrun_jupyter.data.tables import first_look, json_lines, text_encoding
 from parallelrun_jupyter.errors import InputError
 from parallelrun_jupyter.worker.failures import TypesDiffer
 from parallelrun_jupyter.worker.plan_line import PlanLine
@@ -85,6 +85,7 @@ def loaded(lines: list[PlanLine]) -> list[pd.DataFrame] | None:
     looked_at=st.integers(1, 6),
     rows=st.integers(1, 5),
     wide=st.sampled_from([2, delimited.WIDE]),
+    probed=st.sampled_from([20, 1 << 22]),
 )
 def test_confirmed_types_are_those_of_all_rows(
     tmp_path_factory: pytest.TempPathFactory,
@@ -93,12 +94,17 @@ def test_confirmed_types_are_those_of_all_rows(
     looked_at: int,
     rows: int,
     wide: int,
+    probed: int,
 ) -> None:
     path = tmp_path_factory.mktemp("look") / "a.csv"
     path.write_text(text, encoding="utf-8")
     dataset = TabularDataset.from_delimited_files(str(path), **options)
     exact = lines_of(dataset, BatchSpec(1, rows=rows))
-    with patch.object(first_look, "_ROWS", looked_at):
+    with (
+        patch.object(first_look, "_ROWS", looked_at),
+        patch.object(text_encoding, "_PROBED_BYTES", probed),
+        patch.object(text_encoding, "_PROBE_BYTES", 12),
+    ):
         assumed = lines_of(dataset, BatchSpec(1, rows=rows, assumes_types=True))
     assert [line.ranges for line in assumed] == [line.ranges for line in exact]
     if not any("assumed" in line.table for line in assumed):
@@ -193,3 +199,46 @@ def test_unusual_fields_are_not_guessed(tmp_path: Path, field: str, type_: str) 
     if type_:
         assert line.table["types"] == ["int64", type_]
         assert line.table["types"] == lines_of(dataset, BatchSpec(1 << 20))[0].table["types"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("place", [0.33, 0.66, 0.999])
+def test_later_rows_of_a_long_file_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, place: float
+) -> None:
+    monkeypatch.setattr(text_encoding, "_PROBED_BYTES", 10_000)
+    monkeypatch.setattr(text_encoding, "_PROBE_BYTES", 2_000)
+    values = [json.dumps("x") if row == int(4000 * place) - 1 else str(row) for row in range(4000)]
+    path = tmp_path / f"a.{form}"
+    if form == "csv":
+        path.write_text("a,b\n" + "".join(f"1,{value}\n" for value in values))
+        dataset = TabularDataset.from_delimited_files(path)
+    else:
+        path.write_text("".join(f'{{"a": 1, "b": {value}}}\n' for value in values))
+        dataset = TabularDataset.from_json_lines_files(path)
+    spec = BatchSpec(1 << 20, assumes_types=True)
+    [line] = lines_of(dataset, spec)
+    # Lines of JSON are whole rows, which tell the types; of a CSV they may begin in a quoted text.
+    assert ("assumed" in line.table) == (form == "jsonl")
+    assert line.table["types"] == ["int64", "str" if form == "csv" else "object"]
+    path.write_text(path.read_text().replace('"x"', "7"))
+    [line] = lines_of(dataset, spec)
+    assert line.table["types"] == ["int64", "int64"]
+    assert "assumed" in line.table
+
+
+@pytest.mark.parametrize(
+    ("inside", "is_guessed"), [("a line, and, commas", True), ("1,2", True), ("x,y", False)]
+)
+def test_lines_in_a_quote_never_lead_to_a_wrong_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, is_guessed: bool
+) -> None:
+    monkeypatch.setattr(text_encoding, "_PROBED_BYTES", 1_000)
+    text = "\n".join(inside for _ in range(300))
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "".join(f'{row},"{text}"\n' for row in range(20)))
+    [line] = lines_of(
+        TabularDataset.from_delimited_files(path), BatchSpec(1 << 20, assumes_types=True)
+    )
+    assert line.table["types"] == ["int64", "str"]
+    assert ("assumed" in line.table) == is_guessed

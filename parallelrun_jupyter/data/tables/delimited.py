@@ -401,6 +401,7 @@ def _first_look(sources: Sources, pass_: DelimitedPass, first: str) -> FirstLook
     if pass_.dialect.header == "all_files_different_headers":
         return None
     heads: list[bytes] = []
+    probes: list[bytes] = []
     encoding = ""
     for source in islice(sources(), LOOKED_AT):
         try:
@@ -413,9 +414,10 @@ def _first_look(sources: Sources, pass_: DelimitedPass, first: str) -> FirstLook
         if head is None:
             return None
         heads.append(head)
+        probes += file.text.probes(file.start)
         encoding = file.text.content_encoding
     reading = Reading(pass_.dialect.marks, encoding, pass_.rules)
-    return first_look(heads, pass_.columns, pass_.inferences, reading) if heads else None
+    return first_look(heads, probes, pass_.columns, pass_.inferences, reading) if heads else None
 
 
 def _open_checked(source: TableFile, pass_: DelimitedPass, first: str) -> OpenTable | None:

@@ -13,9 +13,9 @@ import io
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile
 
-from ...worker.tables.row_splitter import Marks, split_rows
+from ...worker.tables.row_splitter import split_rows
 from ...worker.tables.table_columns import MISSING
 from .type_inference import Reading, Rules
 
@@ -25,6 +25,9 @@ LOOKED_AT = 4
 
 _ROWS = 1000
 _FIELDS = 200_000
+_ODD_SHARE = 0.1
+"""If a larger share of the rows of a probe has another width, it probably begins in a quote."""
+
 
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})", re.ASCII)
 _FRACTION = re.compile(
@@ -106,14 +109,23 @@ class _Column:
 
 
 def first_look(
-    heads: Sequence[bytes], columns: Sequence[str], wanted: Container[str], reading: Reading
+    heads: Sequence[bytes],
+    probes: Sequence[bytes],
+    columns: Sequence[str],
+    wanted: Container[str],
+    reading: Reading,
 ) -> FirstLook | None:
     """Return the guessed types of columns; None if a field of the first rows is unusual.
+
+    There is no guess either if later rows suggest other types.
 
     Parameters
     ----------
     heads
         The first rows of some files, each at most `HEAD_BYTES`; the last row of each may be cut.
+    probes
+        Lines from later places of the files, which need not be whole rows: those that have another
+        number of fields are ignored.
     columns, wanted
         All columns, and those to guess.
     reading
@@ -121,7 +133,7 @@ def first_look(
     """
     found = [_Column(reading.rules) for _ in columns]
     for head in heads:
-        rows = _rows(head, reading.marks, reading.encoding, len(columns))
+        rows = _rows(head, reading, len(columns))
         if rows is None:
             return None
         for column, fields in zip(found, zip(*rows, strict=True), strict=False):
@@ -130,33 +142,49 @@ def first_look(
     types = {name: column.guess() for name, column in guessed.items()}
     if not all(types.values()):
         return None
-    return FirstLook(types, tuple(name for name, column in guessed.items() if column.is_empty))
+    look = FirstLook(types, tuple(name for name, column in guessed.items() if column.is_empty))
+    for probe in probes:
+        rows = _rows_of_probe(probe, reading, len(columns))
+        for column, fields in zip(found, zip(*rows, strict=True), strict=False):
+            column.add(fields)
+    is_alike = all(column.guess() == types[name] for name, column in guessed.items())
+    return look if is_alike else None
 
 
-def _rows(head: bytes, marks: Marks, encoding: str, width: int) -> list[list[str]] | None:
+def _rows(head: bytes, reading: Reading, width: int) -> list[list[str]] | None:
     """Return the complete rows of a text, padded to a width; None if one is wider, or unreadable."""
-    ends, _, _ = split_rows(head, marks, is_last=False)
-    if not len(ends) or b"\0" in head:
+    ends, _, _ = split_rows(head, reading.marks, is_last=False)
+    if not len(ends):
         return None
     limit = max(1, min(_ROWS, _FIELDS // width))
-    try:
-        text = head[: int(ends[min(limit, len(ends)) - 1])].decode(encoding)
-    except UnicodeDecodeError:
+    rows = _parsed(head[: int(ends[min(limit, len(ends)) - 1])], reading)
+    if rows is None or any(len(row) > width for row in rows):
         return None
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=marks.separator,
-        quotechar=marks.quote or None,
-        quoting=csv.QUOTE_MINIMAL if marks.quote else csv.QUOTE_NONE,
-        escapechar=marks.escape or None,
-    )
-    rows: list[list[str]] = []
+    if width > 1 and any(len(row) == 1 and not row[0].strip() for row in rows):
+        return None  # a blank line
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def _rows_of_probe(lines: bytes, reading: Reading, width: int) -> list[list[str]]:
+    """Return the rows of some lines, padded to a width; none if the lines seem to begin in a quote."""
+    rows = list(dropwhile(lambda row: len(row) != width, _parsed(lines, reading) or []))
+    whole = [row for row in rows if len(row) == width]
+    if len(rows) - len(whole) > len(rows) * _ODD_SHARE:
+        return []
+    return [row + [""] * (width - len(row)) for row in rows if len(row) <= width]
+
+
+def _parsed(text: bytes, reading: Reading) -> list[list[str]] | None:
+    """Return the rows of a text without the empty ones; None if it cannot be read."""
+    marks = reading.marks
     try:
-        for row in islice(reader, limit):
-            if len(row) > width or (len(row) == 1 and not row[0].strip() and width > 1):
-                return None
-            if row:
-                rows.append(row + [""] * (width - len(row)))
-    except csv.Error:
+        reader = csv.reader(
+            io.StringIO(text.decode(reading.encoding), newline=""),
+            delimiter=marks.separator,
+            quotechar=marks.quote or None,
+            quoting=csv.QUOTE_MINIMAL if marks.quote else csv.QUOTE_NONE,
+            escapechar=marks.escape or None,
+        )
+        return None if b"\0" in text else [row for row in reader if row]
+    except (UnicodeDecodeError, csv.Error):
         return None
-    return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -141,7 +142,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
         ranges: list[Range] = []
         try:
             text, scan = _open(source, options["encoding"])
-            scan.watch(lambda data, text=text: _infer(data, text, columns, options))  # type: ignore[misc] # bound now
+            scan.watch(partial(_watch, text, columns, options))
             for range_ in scan.ranges(cut, text.start):
                 ranges.append(range_)
                 yield range_[2]
@@ -164,6 +165,7 @@ def plan_json_lines(sources: Sources, options: dict[str, Any], cut: BatchSpec) -
 def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
     """Return the columns that the first rows of some files have; None to infer them from all rows."""
     columns: dict[str, _Column] = {}
+    probes: list[tuple[bytes, TextFile]] = []
     rows = 0
     try:
         for source in islice(sources(), LOOKED_AT):
@@ -171,10 +173,13 @@ def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
             head = text.head(text.start, HEAD_BYTES)
             if head is None:
                 return None
-            lines = head[: head.rfind(b"\n") + 1]
-            _infer(lines, text, columns, options)
-            rows += sum(1 for _ in parse_lines(lines, text.content_encoding))
-        return _Columns.decide(columns, rows, options) if columns else None
+            rows += _infer(head[: head.rfind(b"\n") + 1], text, columns, options)
+            probes += ((lines, text) for lines in text.probes(text.start))
+        first_names = list(columns)
+        for lines, text in probes:
+            rows += _infer(lines, text, columns, options)
+        is_known = bool(columns) and list(columns) == first_names
+        return _Columns.decide(columns, rows, options) if is_known else None
     except (OSError, EOFError, ValueError):  # InputError is one: a column may come later
         return None
 
@@ -195,12 +200,23 @@ def _plan_assumed(
             yield unreadable(source, error)
 
 
+def _watch(
+    text: TextFile, columns: dict[str, _Column], options: dict[str, Any], data: bytes
+) -> None:
+    _infer(data, text, columns, options)
+
+
 def _infer(
     data: bytes, text: TextFile, columns: dict[str, _Column], options: dict[str, Any]
-) -> None:
-    """Add the values of a block; a bad line is reported by the mini-batch that reads it."""
+) -> int:
+    """Add the values of a block, and return its number of lines.
+
+    A bad line is reported by the mini-batch that reads it.
+    """
     keeps, drops = options.get("keeps", ()), options.get("drops", ())
+    lines = 0
     for _, row in parse_lines(data, text.content_encoding):
+        lines += 1
         if isinstance(row, dict):
             for name, value in row.items():
                 column = columns.get(name)
@@ -209,3 +225,4 @@ def _infer(
                     column = columns[name] = _Column(is_used=is_used)
                 if column.is_used:
                     column.add(value)
+    return lines

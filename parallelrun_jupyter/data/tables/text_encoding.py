@@ -21,6 +21,10 @@ from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byt
 
 BLOCK_BYTES = 1 << 21
 """Text is read in blocks of this size: to find rows in one takes some ten times its memory."""
+_PROBE_BYTES = 1 << 16
+_PROBED_BYTES = 1 << 22
+"""Shorter files are read so soon that it is not worth a look at their later rows before."""
+
 _FIRST_BLOCK_BYTES = 1 << 16
 """A small first block: many readers of a file need its header only."""
 
@@ -172,6 +176,25 @@ class TextFile:
             file.seek(start)
             data = file.read(size)
         return data + b"\n" if len(data) < size else data
+
+    def probes(self, start: int) -> Iterator[bytes]:
+        """Yield some lines from three later places of a long file, for which `head` is not None.
+
+        The last place is the end of the file. The lines may be a part of a row.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        size = os.path.getsize(self.path) - start
+        if size < _PROBED_BYTES:
+            return
+        with io.FileIO(self.path) as file:
+            for third in (1, 2, 3):
+                file.seek(start + max(0, size * third // 3 - _PROBE_BYTES))
+                data = file.read(_PROBE_BYTES)
+                yield data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
 
     def check_text(self, text: bytes, end: int) -> None:
         """Check that a part of the content is valid in the encoding, and has no zero byte.

@@ -175,3 +175,31 @@ def test_a_killed_driver_counts_until_its_last_word() -> None:
     state.apply(ev.NodeSampled(7000, "n0", ()))
     state.apply(ev.RunStarted(100_000, 1, 2, "here"))
     assert progress.pace(state, 103_000, is_live=True)["elapsed_s"] == 10
+
+
+def test_the_rate_counts_what_runs_again_after_a_change_of_types_and_nothing_before() -> None:
+    state = RunState()
+    state.apply(ev.RunStarted(0, 1, 1, "host"))
+    state.apply(ev.StateEntered(0, "Running"))
+    state.apply(ev.PlanFinished(0, 2000, 2000))
+    state.apply(ev.WorkerStarted(0, "n0w0", "n0", 7))
+    state.apply(ev.WorkerReady(0, "n0w0", 1))
+
+    def success(number: int, at_ms: int) -> ev.AttemptSucceeded:
+        return ev.AttemptSucceeded(number, 1, "n0w0", at_ms, 10_000, 1, 1, 1, 0, 0, 1, 0)
+
+    for number in range(1000):  # ten a second
+        state.apply(success(number, 100 * (number + 1)))
+    state.apply(ev.TypesChanged(100_000, "'x' is str, not int64"))
+    for number in range(1000):
+        state.apply(ev.RowsDropped(100_000, number, 0, 1, 1, 1, 1, ""))
+    assert (state.succeeded, state.items_done, state.rows) == (0, 0, 0)
+    for number in range(100):  # twenty a second
+        at_ms = 100_000 + 50 * (number + 1)
+        state.apply(success(number, at_ms))
+        if number >= 20:
+            pace = progress.pace(state, at_ms, is_live=True)
+            assert pace["items_per_s"] == pytest.approx(20, rel=0.1)
+        if number >= 60:
+            assert pace["eta_s"] == pytest.approx((2000 - number) / 20, rel=0.15)
+    assert state.throughput.elapsed_ms(105_000) == 105_000

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...data.datasets.inputs import dataset_of
-from ...formatting import plural
 from ...runs.run_record import RunRecord
 from ...worker.failures import BadInput, TypesDiffer
 from ...worker.output.formats import OBJECTS
@@ -219,10 +218,10 @@ def _warning(changes: dict[str, str]) -> str:
         return ""
     shown = ", ".join(list(changes.values())[:_SHOWN])
     more = f" and {len(changes) - _SHOWN:,} more" if len(changes) > _SHOWN else ""
+    them = "it a type" if len(changes) == 1 else "them types"
     return (
         f"later rows have other types than the first ones: {shown}{more}. What has run so far runs "
-        f"again with the new types; give {plural(len(changes), 'column')} a type in column_types= to "
-        "avoid this"
+        f"again with the new types; give {them} in column_types= to avoid this"
     )
 
 

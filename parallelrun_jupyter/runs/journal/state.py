@@ -55,7 +55,13 @@ KEPT_ATTEMPTS = 400
 _KEPT_WARNINGS = 20
 
 ItemsChange: TypeAlias = (
-    ItemsSucceeded | ItemsFailed | RowsDropped | CallLimited | ResultsReused | DuplicatesCopied
+    ItemsSucceeded
+    | ItemsFailed
+    | RowsDropped
+    | CallLimited
+    | ResultsReused
+    | DuplicatesCopied
+    | TypesChanged
 )
 
 EndedAttempt: TypeAlias = tuple[str, int, int, int, int]
@@ -206,10 +212,6 @@ class RunState:
                 self._start_driver(event.at_ms, before)
             case RunResumed():
                 self._reopen(event.group)
-            case TypesChanged():
-                self._reopen("")
-                self.drops_rows = True
-                self.warnings.append(event.text)
             case StateEntered():
                 self.state, self.last_progress_ms = event.state, event.at_ms
             case CancelRequested():
@@ -240,7 +242,7 @@ class RunState:
         self.reason = self.traceback = ""
         self.last_progress_ms = at_ms
         if self.drivers:
-            self.throughput.start_driver(at_ms, before_ms, self.done, self.items_done)
+            self.throughput.start_over(at_ms, before_ms, self.done, self.items_done)
         self.crew.start_over()
         self.drivers += 1
 
@@ -258,6 +260,15 @@ class RunState:
                 self.reused = event
             case DuplicatesCopied():
                 self.duplicates_copied += event.items
+            case TypesChanged():
+                self._start_over(event)
+
+    def _start_over(self, event: TypesChanged) -> None:
+        """Count what has failed as retrying; events follow that drop what has succeeded."""
+        self._reopen("")
+        self.throughput.start_over(event.at_ms, event.at_ms, self.done, self.items_done)
+        self.drops_rows = True
+        self.warnings.append(event.text)
 
     def _apply_worker(
         self, event: WorkerStarted | WorkerReady | WorkerLost | InitFailed | NodeSampled

@@ -44,8 +44,8 @@ class Throughput:
     pace: list[tuple[int, int]] = field(default_factory=list)
     pace_step_s: int = 1
 
-    def start_driver(self, at_ms: int, last_ms: int, done: int, items_done: int) -> None:
-        """Start over for a new driver; the earlier one was active until ``last_ms``."""
+    def start_over(self, at_ms: int, last_ms: int, done: int, items_done: int) -> None:
+        """Start over, as a new driver does, or when all runs again; the earlier one ended at ``last_ms``."""
         driven_ms = self.driven_before_ms + max(0, last_ms - self.driver_start_ms)
         fresh = Throughput(at_ms, driven_ms, done, items_done)
         for name in Throughput.__slots__:

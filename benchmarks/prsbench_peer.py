@@ -2,9 +2,9 @@
 
 The other peers get Python lists; this one lists files on disk. For a workload without files, empty ones
 are made before the clock starts, and listing them is inside the timing. A table is one file: finding the
-ends of its rows is inside the timing, and so is the pass that infers its column types, unless they are given (``parallelrun-types``). ``parallelrun-warm`` is the second run of a
-notebook, with ``preload="auto"``: the first, over one file, is before the clock starts. Every mini-batch
-has its timeout, its attempts and its line in the journal; rows come in input order. A mini-batch that
+ends of its rows is inside the timing, and so is what decides its column types, unless they are given
+(``parallelrun-types``). ``parallelrun-warm`` is the second run of a notebook, with ``preload="auto"``: the
+first, over one file or a thousand rows, is before the clock starts. Every mini-batch has its timeout, its attempts and its line in the journal; rows come in input order. A mini-batch that
 fails is not divided: the harness counts whole mini-batches, and the other peers do not look further.
 """
 
@@ -23,9 +23,10 @@ VARIANTS = {
     "parallelrun": {},
     "parallelrun-warm": {"is_warm": True},
     "parallelrun-types": {"are_types_given": True},
+    "parallelrun-types-warm": {"are_types_given": True, "is_warm": True},
 }
 KINDS = {"noop", "digits", "csv", "sleepy", "faults"}
-ONLY = {"parallelrun-types": {"csv"}, "parallelrun-warm": {"noop", "digits", "sleepy", "faults"}}
+ONLY = {"parallelrun-types": {"csv"}, "parallelrun-types-warm": {"csv"}}
 
 _SETTLED_S = 2.0
 """Seconds until the driver of the first run waits for the second."""
@@ -68,13 +69,23 @@ def run(
         preload="auto" if is_warm else None,
     )
     if is_warm:
-        first = next(FileDataset(inputs).listed())[0]
-        submit(config, inputs=first).wait_for_completion(show_output=False)
+        submit(config, inputs=_first_of(inputs, workload.scratch)).wait_for_completion(
+            show_output=False
+        )
         time.sleep(_SETTLED_S)
     began = time.time()
     handle = submit(config, inputs=inputs, output=os.path.join(workload.scratch, "ours"))
     handle.wait_for_completion(show_output=False, raise_on_error=False)
     return _account(handle, workload, began)
+
+
+def _first_of(inputs: Any, scratch: str) -> Any:
+    """Return a small input of the same kind: the first file, or the first thousand rows of the table."""
+    if not isinstance(inputs, TabularDataset):
+        return next(FileDataset(inputs).listed())[0]
+    path = os.path.join(scratch, "first.csv")
+    inputs.take(1000).to_csv(path, index=False)
+    return TabularDataset.from_delimited_files(path)
 
 
 def _prepare_table(workload: Workload, *, are_types_given: bool) -> tuple[Any, str]:

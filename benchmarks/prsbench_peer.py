@@ -4,7 +4,8 @@ The other peers get Python lists; this one lists files on disk. For a workload w
 are made before the clock starts, and listing them is inside the timing. A table is one file: finding the
 ends of its rows is inside the timing, and so is what decides its column types, unless they are given
 (``parallelrun-types``). ``parallelrun-warm`` is the second run of a notebook, with ``preload="auto"``: the
-first, over one file or a thousand rows, is before the clock starts. Every mini-batch has its timeout, its attempts and its line in the journal; rows come in input order. A mini-batch that
+first, over one file or a thousand rows, is before the clock starts. Every mini-batch has its timeout,
+its attempts and its line in the journal; rows come in input order. A mini-batch that
 fails is not divided: the harness counts whole mini-batches, and the other peers do not look further.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain
@@ -23,8 +23,9 @@ from ..tables.column_types import Types, given_types
 from ..tables.delimited import check_delimited, header_mode, plan_delimited
 from ..tables.json_lines import check_json_lines, plan_json_lines
 from ..tables.parquet import check_parquet, plan_parquet, require_pyarrow
-from ..tables.table_files import Plan, TableFile, sources_of
+from ..tables.table_files import Plan, TableFile, sources_of, unchanged
 from ..tables.text_encoding import codec_name
+from ..walker import FileItem
 from .file_dataset import FileDataset, PathLike
 from .reading_options import (
     escape_of,
@@ -431,13 +432,18 @@ class TabularDataset:
         twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
         return twin.mini_batches(number, BatchSpec(_WHOLE_FILES))
 
-    def types_of_all_rows(self, report: Callable[[], None]) -> dict[str, str]:
-        """Return the type of each column, inferred from all rows; empty if no file can be read.
+    def types_of_all_rows(
+        self, files: Iterable[FileItem], report: Callable[[], None]
+    ) -> dict[str, str]:
+        """Return the type of each column, inferred from all rows of some local files.
 
-        ``report`` is called as a sign of progress. InputError: the files cannot be listed.
+        Files that are gone or have changed are left out; without others the result is empty. ``report``
+        is called as a sign of progress.
         """
         types: dict[str, str] = {}
-        for text, _ in self.mini_batches(0, BatchSpec(_WHOLE_FILES)):
+        twin = copy(self)
+        twin._sources = lambda: unchanged(files)  # type: ignore[method-assign] # noqa: SLF001 - of this class
+        for text, _ in twin.mini_batches(0, BatchSpec(_WHOLE_FILES)):
             report()
             table = PlanLine.decode(text).table if text and not types else {}
             if "types" in table:

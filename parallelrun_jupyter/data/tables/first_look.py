@@ -160,8 +160,8 @@ def _rows(head: bytes, reading: Reading, width: int) -> list[list[str]] | None:
     rows = _parsed(head[: int(ends[min(limit, len(ends)) - 1])], reading)
     if rows is None or any(len(row) > width for row in rows):
         return None
-    if width > 1 and any(len(row) == 1 and not row[0].strip() for row in rows):
-        return None  # a blank line
+    if any(len(row) == 1 and (width > 1 or row[0]) and not row[0].strip() for row in rows):
+        return None  # a blank line, or one that pandas takes for it
     return [row + [""] * (width - len(row)) for row in rows]
 
 

@@ -167,13 +167,18 @@ def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
     columns: dict[str, _Column] = {}
     probes: list[tuple[bytes, TextFile]] = []
     rows = 0
+    is_cut = False
     try:
         for source in islice(sources(), LOOKED_AT):
             text, _ = _open(source, options["encoding"])
             head = text.head(text.start, HEAD_BYTES)
             if head is None:
                 return None
+            known = len(columns)
             rows += _infer(head[: head.rfind(b"\n") + 1], text, columns, options)
+            if is_cut and len(columns) > known:
+                return None  # the rest of an earlier file may have columns that precede the new ones
+            is_cut |= len(head) >= HEAD_BYTES
             probes += ((lines, text) for lines in text.probes(text.start))
         first_names = list(columns)
         for lines, text in probes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -137,6 +137,19 @@ def sources_of(
             is_used_again = copy in copies[number + 1 :]
             if not is_used_again and os.path.lexists(copy):
                 os.unlink(copy)  # only this link: the file stays in the cache until it is evicted
+
+
+def unchanged(files: Iterable[FileItem]) -> Iterator[TableFile]:
+    """Yield local files as they were listed; with an ``error`` if they are gone or have changed."""
+    for item in files:
+        error = None
+        try:
+            status = os.stat(item[0])
+            if (status.st_size, status.st_mtime_ns) != item[1:]:
+                error = OSError("it has changed")
+        except OSError as gone:
+            error = gone
+        yield TableFile(item, item[0], error)
 
 
 def unreadable(source: TableFile, error: Exception) -> PlannedBatch:

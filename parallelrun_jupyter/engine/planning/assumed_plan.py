@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...data.datasets.inputs import dataset_of
+from ...errors import InputError
 from ...runs.run_record import RunRecord
 from ...worker.failures import BadInput, TypesDiffer
 from ...worker.output.formats import OBJECTS
@@ -19,6 +20,7 @@ from ...worker.tables.reader import load_table
 
 if TYPE_CHECKING:  # a driver of files starts without it
     from ...data.datasets.tabular_dataset import TabularDataset
+    from ...data.walker import FileItem
 
 ASSUMED = b'"assumed":{'
 """In each plan line whose types are assumed, and in no other: in a text, quotes have a backslash."""
@@ -118,8 +120,9 @@ class AssumedPlan:
         Raises
         ------
         InputError
-            An input cannot be read any more.
+            The columns cannot be read any more.
         """
+        files = self._files()
         types: dict[int, dict[str, str]] = {}
         changes: dict[str, str] = {}
         assumed: list[int] = []
@@ -128,11 +131,10 @@ class AssumedPlan:
                 if ASSUMED in text:
                     assumed = [*assumed[:1], number]
                     line = PlanLine.decode(text)
-                    if line.input_number not in types:
-                        types[line.input_number] = self._types_of(line.input_number, report)
-                    decided = types[line.input_number]
-                    changes |= _changes(line.table, decided)
-                    _set_types(line.table, decided)
+                    number_ = line.input_number
+                    if number_ not in types:
+                        types[number_] = self._types_of(number_, files[number_], report)
+                    changes |= _decide(line.table, types[number_])
                     text = line.encode() + b"\n"  # noqa: PLW2901 - the new line
                 file.write(text)
             file.flush()
@@ -142,9 +144,24 @@ class AssumedPlan:
         os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
         return assumed[0], assumed[-1] + 1, _warning(changes)
 
-    def _types_of(self, number: int, report: Callable[[], None]) -> dict[str, str]:
+    def _files(self) -> dict[int, dict[FileItem, None]]:
+        """Return the files of each input whose types were assumed, in order.
+
+        Files that were added since are not in the plan, so their rows do not decide.
+        """
+        files: dict[int, dict[FileItem, None]] = {}
+        with open(self._path, "rb") as plan:
+            for text in plan:
+                if ASSUMED in text:
+                    line = PlanLine.decode(text)
+                    files.setdefault(line.input_number, {}).update(dict.fromkeys(line.files))
+        return files
+
+    def _types_of(
+        self, number: int, files: Iterable[FileItem], report: Callable[[], None]
+    ) -> dict[str, str]:
         dataset = cast("TabularDataset", dataset_of(self._record.inputs.datasets[number]))
-        return dataset.types_of_all_rows(report)
+        return dataset.types_of_all_rows(files, report)
 
 
 class _Confirmation:
@@ -201,16 +218,33 @@ def _lines_backwards(path: Path) -> Iterator[bytes]:
             yield rest
 
 
-def _changes(table: dict[str, Any], decided: dict[str, str]) -> dict[str, str]:
-    """Return the columns of a plan line's table that get another type, with both types."""
-    pairs = zip(table["columns"], table["types"], strict=True)
-    return {n: f"{n!r} is {decided[n]}, not {t}" for n, t in pairs if decided.get(n, t) != t}
+def _decide(table: dict[str, Any], decided: dict[str, str]) -> dict[str, str]:
+    """Set the columns and types of a plan line's table; return the columns that change, and how.
 
+    No types are decided if none of the files can be read any more. Only JSON lines get other columns.
 
-def _set_types(table: dict[str, Any], decided: dict[str, str]) -> None:
-    pairs = zip(table["columns"], table["types"], strict=True)
-    table["types"] = [decided.get(name, type_) for name, type_ in pairs]
+    Raises
+    ------
+    InputError
+        The file that names the columns of the others is gone, or has changed.
+    """
     del table["assumed"]
+    before = dict(zip(table["columns"], table["types"], strict=True))
+    if not decided:
+        return {}
+    if table["format"] != "json_lines" and before.keys() - decided.keys():
+        msg = "the file that names the columns is gone, or was changed after the run was planned."
+        raise InputError(msg)
+    names = decided if table["format"] == "json_lines" else before
+    changes = {n: f"{n!r} is in no row" for n in before.keys() - names.keys()}
+    for name in names:
+        if name not in before:
+            changes[name] = f"{name!r} is another column"
+        elif before[name] != decided[name]:
+            changes[name] = f"{name!r} is {decided[name]}, not {before[name]}"
+    table["columns"] = list(names)
+    table["types"] = [decided[name] for name in names]
+    return changes
 
 
 def _warning(changes: dict[str, str]) -> str:

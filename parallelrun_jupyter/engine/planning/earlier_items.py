@@ -227,5 +227,7 @@ def _status_of(path: str) -> Status:
 def line_key(line: PlanLine) -> bytes:
     """Return a digest that is equal for lines of the same rows of tables, in the same versions."""
     extra = {key: value for key, value in line.extra.items() if key != "first"}
-    parts = [line.files, line.ranges, line.table, line.rows, extra]
+    # Rows with the same types are the same, whether the types were assumed or not.
+    table = {key: value for key, value in line.table.items() if key != "assumed"}
+    parts = [line.files, line.ranges, table, line.rows, extra]
     return hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=16).digest()

@@ -255,6 +255,8 @@ class AttemptRunner:
 
         try:
             return LoadedTable(line)
+        except TypesDiffer:
+            raise
         except (BadInput, MemoryError):
             return None  # each part loads its own rows, and fails alone
 

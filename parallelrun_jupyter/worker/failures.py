@@ -28,6 +28,8 @@ _LIBRARIES = (
 """Folders of an interpreter and its packages, even inside a folder of the user."""
 
 SHORT_RESULT = "ShortResult"
+BAD_INPUT = "bad_input"
+"""The kind of a failure to read a mini-batch."""
 TYPES_DIFFER = "types_differ"
 """The kind of a failure after which the driver decides the types, and runs the mini-batch again."""
 
@@ -153,7 +155,7 @@ def kind_of(error: BaseException) -> str:
         return "timeout"
     if isinstance(error, TypesDiffer):
         return TYPES_DIFFER
-    return "bad_input" if isinstance(error, BadInput) else "exception"
+    return BAD_INPUT if isinstance(error, BadInput) else "exception"
 
 
 def _named(function: str) -> str:

@@ -6,7 +6,7 @@ from . import suspects
 from .answers import short_message
 from .bisection import ALIKE, Bisection
 from .context import load
-from .failures import BadInput
+from .failures import BadInput, TypesDiffer
 from .item_ranges import count_of, items_in
 from .output.values import may_hold_arrays
 from .tables.reader import parts_of
@@ -35,6 +35,8 @@ class LoadedTable:
         self._parts: TableParts | None = None
         try:
             self._frame = load(line)
+        except TypesDiffer:
+            raise
         except BadInput:
             self._parts = parts_of(line)
             return
@@ -104,6 +106,8 @@ class Parts:
         part = self._line.only(ranges)
         try:
             rows, text, (results, groups) = self._answer(part)
+        except TypesDiffer:
+            raise  # no item has failed: the mini-batch runs again, with other types
         except BaseException as error:  # the user's code
             is_alone = count_of(ranges) == 1
             failure = self.last_failure = self._describe(error, part, is_alone=is_alone)

@@ -129,3 +129,16 @@ def test_confirmed_types_change_nothing(signal: sg.TypesConfirmed | sg.TypesDeci
     assert len(bench.events) == before
     bench.fail(*bench.assigned[0])
     assert (bench.doubts, bench.stops) == (0, [False])
+
+
+def test_a_worker_that_never_confirms_confirmed_types_fails_its_mini_batch() -> None:
+    course = Course(Limits(run_max_try=2, error_threshold=-1))
+    bench = course.bench
+    bench.send(sg.TypesConfirmed())
+    key = bench.assigned[0]
+    bench.fail(*key, failure=DIFFERS)
+    again = next(each for each in bench.assigned if each[1] == key[1])
+    bench.fail(*again, failure=DIFFERS)
+    failures = bench.of_kind(AttemptFailed)
+    assert [(e.mini_batch, e.kind) for e in failures] == [(key[1], "bad_input")] * 2
+    assert key[1] not in {each[1] for each in bench.assigned}, "it does not run for ever"

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ...runs.journal.events import Event, TypesChanged
 from ...runs.journal.state import RETRYING, RunState
-from ...worker.failures import TYPES_DIFFER
+from ...worker.failures import BAD_INPUT, TYPES_DIFFER
 from .actions import Action, DecideTypes, ReplacePlan
 from .allocation import Allocation
 from .assignments import Assignments
@@ -53,17 +53,24 @@ class AssumedTypes:
         self._record = record
         self._requeue = requeue
         self._is_open = False
+        self._is_confirmed = False
         #: whether the planner was asked for the types
         self._is_asked = False
         #: mini-batches that may have other types
         self._differing: list[int] = []
 
-    def differ(self, signal: AttemptErrored) -> bool:
-        """Note a failed attempt whose rows may have other types; return False for other failures."""
+    def failed(self, signal: AttemptErrored) -> AttemptErrored | None:
+        """Return a failed attempt if it counts; note one whose rows may have other types.
+
+        Once the types are confirmed, the latter counts, too: a worker has another pandas, or cannot
+        read the rows any more, and would never confirm them.
+        """
         if signal.failure.kind != TYPES_DIFFER:
-            return False
+            return signal
+        if self._is_confirmed:
+            return replace(signal, failure=replace(signal.failure, kind=BAD_INPUT))
         self._differing.append(signal.mini_batch)
-        return True
+        return None
 
     def _returned(self) -> list[int]:
         """Return the mini-batches that can run again: their attempts are void, or had the old plan."""
@@ -101,7 +108,8 @@ class AssumedTypes:
             self._is_open = True
             return []
         self._is_open = self._is_asked = False
-        if isinstance(signal, TypesConfirmed) or is_ending:
+        self._is_confirmed = isinstance(signal, TypesConfirmed)
+        if self._is_confirmed or is_ending:
             return []
         if signal.text:
             self._record(TypesChanged(now_ms, signal.text))

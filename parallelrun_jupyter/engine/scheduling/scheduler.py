@@ -194,9 +194,9 @@ class Scheduler:
                 self._items_answered(signal)
             case signals.AttemptErrored(node, _, mini_batch, attempt):
                 is_counted = self._assignments.claim(mini_batch, attempt, node)
-                if is_counted and not self._types.differ(signal):
-                    self._end_call(mini_batch, signal.failure)
-                    self._attempts.fail(signal)
+                if is_counted and (failed := self._types.failed(signal)):
+                    self._end_call(mini_batch, failed.failure)
+                    self._attempts.fail(failed)
             case signals.PartUploaded() | signals.PartUploadFailed():
                 self._part_changed(signal)
             case signals.NodeOffered(node, slots, capacity):

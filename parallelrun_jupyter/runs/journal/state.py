@@ -426,10 +426,12 @@ class RunState:
         self.items_succeeded -= event.items_succeeded
         self.items_failed -= event.items - event.items_succeeded
         self.rows -= event.rows
-        if self.status_of(mini_batch) != RETRYING:
+        status = self.status_of(mini_batch)
+        if status in {SUCCEEDED, PARTLY}:  # others have no answer to some of their items
             self.succeeded -= 1
             # The attempt that succeeded is not counted if the mini-batch succeeded as a whole.
             self.tries[mini_batch] = self.tries.get(mini_batch, 0) + 1
+        if status != RETRYING:
             self._set_status(mini_batch, RETRYING)
         if event.group in self.groups:
             self.groups[event.group].items_missing -= event.items - event.items_succeeded

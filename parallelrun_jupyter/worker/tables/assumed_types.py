@@ -44,6 +44,14 @@ def confirmed_frame(pd: Any, path: str, range_: list[int], table: dict[str, Any]
     """
     try:
         text = TextRange(path, range_, table)
+    except BadInput as error:
+        raise TypesDiffer(str(error))
+    return confirmed_rows(pd, text, table)
+
+
+def confirmed_rows(pd: Any, text: TextRange, table: dict[str, Any]) -> Any:
+    """Return the rows of a text, as `confirmed_frame`; rows that are read in parts need it, too."""
+    try:
         if table["format"] == "json_lines":
             return json_frame(pd, text, table)
         frame = delimited_frame(pd, text, table)
@@ -51,7 +59,7 @@ def confirmed_frame(pd: Any, path: str, range_: list[int], table: dict[str, Any]
         raise TypesDiffer(str(error))
     reason = _Check(pd, table, text).difference(frame)
     if reason:
-        raise TypesDiffer("%s, from byte %d: %s" % (path, range_[0], reason))
+        raise TypesDiffer("%s, from byte %d: %s" % (text.path, text.start, reason))
     return frame
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..failures import BadInput, TypesDiffer
 from .text_range import TextRange
 
 TYPE_CHECKING = False
@@ -107,6 +108,16 @@ class _RowReader:
 
 class _TextReader(_RowReader):
     def _count(self) -> None:
+        try:
+            self._count_rows()
+        except BadInput as error:
+            raise self._in_doubt(error)
+
+    def _in_doubt(self, error: BadInput) -> BadInput:
+        """Return the error that rows cannot be read; it is a doubt if their types are assumed."""
+        return TypesDiffer(str(error)) if "assumed" in self._table else error
+
+    def _count_rows(self) -> None:
         self._text = TextRange(self._path, self._range, self._table, is_for_parts=True)
         if self._table["format"] == "delimited":
             from .delimited import row_bounds
@@ -124,7 +135,14 @@ class _TextReader(_RowReader):
 
         bounds = self._bounds
         text = copy.copy(self._text)
-        text.keep([(bounds[start][0], bounds[end - 1][1]) for start, end in own])
+        try:
+            text.keep([(bounds[start][0], bounds[end - 1][1]) for start, end in own])
+        except BadInput as error:
+            raise self._in_doubt(error)
+        if "assumed" in self._table:
+            from .assumed_types import confirmed_rows
+
+            return confirmed_rows(self._pd, text, self._table)
         if self._table["format"] == "delimited":
             from .delimited import delimited_frame
 

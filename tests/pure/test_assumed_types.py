@@ -242,3 +242,62 @@ def test_lines_in_a_quote_never_lead_to_a_wrong_guess(
     )
     assert line.table["types"] == ["int64", "str"]
     assert ("assumed" in line.table) == is_guessed
+
+
+PARTS = [("7", "007"), ("7", "x"), ("7", "1.0"), ("0.5", "9007199254740993"), ("", "NA")]
+
+
+@pytest.mark.parametrize(("first", "later"), PARTS, ids=str)
+def test_rows_that_are_read_in_parts_confirm_the_types(
+    tmp_path: Path, first: str, later: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + f"1,{first}\n" * 5 + f"2,{later}\n" + f"3,{first}\n")
+    with patch.object(first_look, "_ROWS", 3):
+        spec = BatchSpec(1 << 20, assumes_types=True)
+        [line] = lines_of(TabularDataset.from_delimited_files(path), spec)
+    assert "assumed" in line.table
+    assert load_table(line.only([[0, 5]]))["b"].dtype == line.table["types"][1]
+    assert loaded([line.only([[4, 2]])]) is None
+
+
+def test_parts_of_json_lines_confirm_the_types(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n' * 5 + '{"a": 2, "b": 1}\n')
+    with patch.object(json_lines, "HEAD_BYTES", 30):
+        spec = BatchSpec(1 << 20, assumes_types=True)
+        [line] = lines_of(TabularDataset.from_json_lines_files(path), spec)
+    assert list(load_table(line.only([[0, 5]])).columns) == ["a"]
+    assert loaded([line.only([[5, 1]])]) is None
+
+
+@pytest.mark.parametrize("later", ["5\n", " \n5\n", "\n5\n"])
+def test_rows_without_a_field_in_an_empty_column_are_in_doubt_at_most(
+    tmp_path: Path, later: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,\n" * 4 + later)
+    with patch.object(first_look, "_ROWS", 2):
+        spec = BatchSpec(1, rows=4, assumes_types=True)
+        lines = lines_of(TabularDataset.from_delimited_files(path), spec)
+    assert loaded(lines[:1]) is not None
+    loaded(lines)  # raises nothing else
+
+
+@pytest.mark.parametrize("text", ["a\n1\n \n2\n", "a\n1\n\t \n2\n", "a\n\n\n\n\n7\n"])
+def test_a_line_of_blanks_is_no_value_of_a_single_column(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with patch.object(first_look, "_ROWS", 3):
+        spec = BatchSpec(1 << 20, assumes_types=True)
+        [line] = lines_of(TabularDataset.from_delimited_files(path), spec)
+    assert line.table["types"] == [str(pd.read_csv(path)["a"].dtype)] == ["int64"]
+
+
+def test_columns_of_json_lines_keep_the_order_of_all_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n' * 50 + '{"a": 1, "c": 1}\n')
+    (tmp_path / "b.jsonl").write_text('{"b": 1, "c": 1}\n')
+    dataset = TabularDataset.from_json_lines_files(tmp_path)
+    with patch.object(json_lines, "HEAD_BYTES", 100):
+        lines = lines_of(dataset, BatchSpec(1 << 20, assumes_types=True))
+    assert [line.table["columns"] for line in lines] == [["a", "c", "b"]] * 2

@@ -462,3 +462,21 @@ def test_a_worker_that_is_forked_later_gets_its_process_and_is_no_restart() -> N
         state.apply(ev.WorkerStarted(5, "n0w0", "n0", pid))
     assert (state.workers["n0w0"].pid, state.workers["n0w0"].restarts) == (41, 0)
     assert len(state.workers) == 1
+
+
+def test_dropped_rows_of_a_partly_answered_mini_batch_let_it_end_later() -> None:
+    def answered(first: int, attempt: int) -> ev.ItemsSucceeded:
+        return ev.ItemsSucceeded(0, attempt, "n0w0", 10, 9, first, 2, 4, 2, 0, 0, 1, 0)
+
+    state = RunState()
+    for event in (
+        ev.PlanFinished(1, 1, 4),
+        answered(0, 1),
+        ev.TypesChanged(11, "other types"),
+        ev.RowsDropped(11, 0, 0, 2, 4, 2, 2, ""),
+    ):
+        state.apply(event)
+    assert (state.succeeded, state.left, state.items_succeeded, state.rows) == (0, 1, 0, 0)
+    state.apply(answered(0, 2))
+    state.apply(answered(2, 3))
+    assert (state.succeeded, state.left, state.items_succeeded, state.rows) == (1, 0, 4, 4)

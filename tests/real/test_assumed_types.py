@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from parallelrun_jupyter import Run, TabularDataset
+from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
+    ResultsReused,
     RowsDropped,
     TypesChanged,
 )
 from parallelrun_jupyter.worker.plan_line import PlanLine
-from tests.real.conftest import end_of, rows_of
+from tests.conftest import SCRIPTS
+from tests.real.conftest import assert_books, end_of, rows_of
 
 ROWS = 4000
 WARNING = "later rows have other types than the first ones: 'value' is str, not int64"
@@ -139,3 +141,81 @@ def test_rows_that_cannot_be_read_fail_alone_with_the_types_of_the_others(
     assert {e.mini_batch for e in failures} == {39}
     assert all("has more fields than the 2 columns" in e.message for e in failures)
     assert not any(isinstance(e, TypesChanged) for e in run.events(follow=False))
+
+
+def running(run: Run) -> None:
+    """Wait until some mini-batches have run."""
+    for event in run.events():
+        if isinstance(event, AttemptSucceeded) and event.mini_batch >= 2:
+            return
+
+
+def test_a_column_of_later_json_lines_is_not_lost(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"id": row, "pad": "x" * 80}) for row in range(ROWS)]
+    path.write_text("\n".join([*lines[:-1], lines[-1].replace("pad", "late")]))
+    run = submitted(start, TabularDataset.from_json_lines_files(path))
+    assert end_of(run) == "Completed"
+    assert "'late' is another column" in run.snapshot()["warnings"][0]
+    frame = TabularDataset.from_json_lines_files(path).to_pandas_dataframe()
+    assert rows_of(run) == expected(" ".join(map(str, frame.dtypes)))
+    assert {tuple(line.table["columns"]) for line in lines_of(run)} == {("id", "pad", "late")}
+
+
+@pytest.mark.parametrize("change", ["added", "deleted"])
+def test_files_that_come_and_go_during_a_run_do_not_decide(
+    start: Callable[..., Run], tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    last = "x" if change == "added" else "7"
+    table(folder / "a.csv", last=last)
+    (folder / "b.csv").write_text("id,value\n1,2\n")
+    inputs = TabularDataset.from_delimited_files([folder / "a.csv", folder / "b.csv"])
+    if change == "added":
+        inputs = TabularDataset.from_delimited_files(folder)
+    run = submitted(start, inputs, "--sleep", "0.02", error_threshold=-1)
+    running(run)
+    if change == "added":
+        (folder / "c.csv").write_text("other,columns\n1,2\n")
+    else:
+        (folder / "b.csv").unlink()
+    assert end_of(run) == "Completed"
+    if change == "added":
+        assert rows_of(run) == [*expected("int64 str"), "1 int64 str"]
+    else:
+        assert rows_of(run) == expected("int64 int64")
+        assert run.snapshot()["items_failed"] == 1
+
+
+def test_an_update_takes_rows_with_assumed_types(tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    table(folder / "a.csv", last="7")
+    inputs = TabularDataset.from_delimited_files(folder)
+    time.sleep(0.02)  # a file that is written during the submit counts as changed
+    sizes = {"mini_batch_rows": 100, "mini_batch_size": None}
+    config = ParallelRunConfig(entry_script=str(SCRIPTS / "column_types.py"), **sizes)
+    first = submit(config, inputs=inputs, output=output)
+    assert end_of(first) == "Completed"
+    assert all("assumed" in line.table for line in lines_of(first))
+    (folder / "b.csv").write_text("id,value\n1,2\n")
+    run = submit(config, inputs=inputs, output=output, update=True)
+    assert end_of(run) == "Completed"
+    [reused] = [e for e in run.events(follow=False) if isinstance(e, ResultsReused)]
+    assert (reused.items, reused.new) == (ROWS, 1)
+
+
+def test_types_change_while_mini_batches_are_answered_in_parts(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    values = ["007" if row == 3050 else str(row) for row in range(ROWS)]
+    path.write_text("id,value\n" + "".join(f"{row},{v}\n" for row, v in enumerate(values)))
+    inputs = TabularDataset.from_delimited_files(path)
+    run = submitted(start, inputs, "--most", "60", process_count_per_node=2)
+    assert end_of(run) == "Completed"
+    assert rows_of(run) == expected("int64 str")
+    assert_books(run)

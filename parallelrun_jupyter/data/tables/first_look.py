@@ -158,7 +158,7 @@ def _rows(head: bytes, reading: Reading, width: int) -> list[list[str]] | None:
         return None
     limit = max(1, min(_ROWS, _FIELDS // width))
     rows = _parsed(head[: int(ends[min(limit, len(ends)) - 1])], reading)
-    if rows is None or any(len(row) > width for row in rows):
+    if not rows or any(len(row) > width for row in rows):
         return None
     if any(len(row) == 1 and (width > 1 or row[0]) and not row[0].strip() for row in rows):
         return None  # a blank line, or one that pandas takes for it

@@ -177,7 +177,9 @@ def _first_look(sources: Sources, options: dict[str, Any]) -> _Columns | None:
             known = len(columns)
             rows += _infer(head[: head.rfind(b"\n") + 1], text, columns, options)
             if is_cut and len(columns) > known:
-                return None  # the rest of an earlier file may have columns that precede the new ones
+                return (
+                    None  # the rest of an earlier file may have columns that precede the new ones
+                )
             is_cut |= len(head) >= HEAD_BYTES
             probes += ((lines, text) for lines in text.probes(text.start))
         first_names = list(columns)

@@ -108,8 +108,10 @@ class AssumedTypes:
             self._is_open = True
             return []
         self._is_open = self._is_asked = False
-        self._is_confirmed = isinstance(signal, TypesConfirmed)
-        if self._is_confirmed or is_ending:
+        if isinstance(signal, TypesConfirmed):
+            self._is_confirmed = True
+            return []
+        if is_ending:
             return []
         if signal.text:
             self._record(TypesChanged(now_ms, signal.text))

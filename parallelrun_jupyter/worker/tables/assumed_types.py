@@ -114,7 +114,12 @@ class _Check:
         positions = {k: name for k, name in pairs if name in empty}
         options = csv_options(self._marks, self._text.encoding, self._columns.width, [])
         data = with_line_feeds(self._text.data, self._marks)
-        texts = self._pd.read_csv(io.BytesIO(data), dtype="str", usecols=list(positions), **options)
+        try:
+            texts = self._pd.read_csv(
+                io.BytesIO(data), dtype="str", usecols=list(positions), **options
+            )
+        except self._pd.errors.ParserError:  # no row has a field in one of these columns
+            return "columns %s may have words such as NA" % ", ".join(map(repr, empty))
         for position, name in positions.items():
             if (texts[position].fillna("") != "").any():
                 return "column %r has no value, but a word such as NA" % name

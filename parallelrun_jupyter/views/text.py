@@ -333,8 +333,8 @@ class LinePrinter:
         percent = int(share_done(snapshot) * 100)
         state = snapshot["state"]
         step = percent // self._step
-        if snapshot["is_final"] or state != self._last_state or step > self._last_step:
-            self._last_state, self._last_step = state, max(step, self._last_step)
+        if snapshot["is_final"] or state != self._last_state or step != self._last_step:
+            self._last_state, self._last_step = state, step  # a change of types drops rows: fewer
             shown = headline(snapshot)
             done = f"{percent} % · " if snapshot["plan_finished"] else ""
             lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")

@@ -42,9 +42,12 @@ _LARGEST_BYTES = 32 << 20
 _CELL_BYTES = 16
 """What a value of Parquet takes in memory: its rows have no size in bytes."""
 
+_VALID = getattr(signal, "valid_signals", lambda: signal.Signals)()  # Python 3.8
+"""Python warns about others, such as 32 and 33 of glibc, and the warning would be in the run's log."""
+
 _OF_THE_PROCESS = tuple(
     number
-    for number in range(1, signal.NSIG)
+    for number in _VALID
     if number not in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 )
 """Signals that the main thread handles: its stack is dumped, and the script's handlers run there."""

@@ -448,6 +448,9 @@ def test_lines_are_said_once_per_step(folder: RunFolder) -> None:
         events: list[ev.Event] = [*PLANNED, *(succeeded(k, k) for k in range(done))]
         said += printer.lines(snapshot_of(folder, *events))
     assert len(said) == 11
+    dropped = [ev.RowsDropped(101, k, 0, 5, 5, 5, 5, "") for k in range(100)]
+    fewer = printer.lines(snapshot_of(folder, *events, *dropped))
+    assert [line[:12] for line in fewer] == ["Running: 0 %"]
 
 
 def test_bars_are_as_long_as_they_should_be() -> None:

@@ -74,6 +74,7 @@ def lines_of(folder: Path, *, bad: int = -1) -> list[bytes]:
 def answers_of(folder: Path, more: str = "", bad: int = -1) -> tuple[list[Any], list[str]]:
     with NodeRunner(folder, SCRIPT + more) as runner:
         answers = runner.run(lines_of(folder, bad=bad))
+        assert "Warning" not in runner.log.read_text()
         return answers, bytes(runner._rows).decode().splitlines()
 
 

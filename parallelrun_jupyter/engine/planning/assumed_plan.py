@@ -255,7 +255,7 @@ def _warning(changes: dict[str, str]) -> str:
     them = "it a type" if len(changes) == 1 else "them types"
     return (
         f"later rows have other types than the first ones: {shown}{more}. What has run so far runs "
-        f"again with the new types; give {them} in column_types= to avoid this"
+        f"again with the new types; give {them} in column_types= (--column-types) to avoid this"
     )
 
 

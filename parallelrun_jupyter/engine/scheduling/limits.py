@@ -290,7 +290,7 @@ def hits_all_warning(group: str, count: int) -> str:
     """Return the warning about a fault of all items."""
     return (
         f"{count} items that were run alone all failed with {group}: mini-batches that fail there "
-        "are not divided further until other items succeed, since the fault seems to be one of all"
+        "are not divided further until other items succeed, since all items seem to have this fault"
     )
 
 

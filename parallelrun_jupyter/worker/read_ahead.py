@@ -5,9 +5,9 @@ from __future__ import annotations
 import _thread
 import json
 import os
-import signal
 import time
 
+from .child_loop import leave_signals_to_main_thread
 from .context import load
 from .failures import BadInput
 from .plan_line import PlanLine
@@ -41,13 +41,6 @@ _LARGEST_BYTES = 32 << 20
 
 _CELL_BYTES = 16
 """What a value of Parquet takes in memory: its rows have no size in bytes."""
-
-_OF_THE_PROCESS = tuple(
-    number
-    for number in range(1, signal.NSIG)
-    if number not in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
-)
-"""Signals that the main thread handles: its stack is dumped, and the script's handlers run there."""
 
 
 class ReadAhead:
@@ -146,6 +139,8 @@ class ReadAhead:
         if self._pause or self._is_over or not is_worth_it or self._loads or self._reads_command:
             return
         requests = self._requests or self._start()
+        if requests is None:
+            return
         numbers = [row[0] for row in self.bundle]
         rest = self.bundle[numbers.index(mini_batch) + 1 :]
         self._loads = True
@@ -153,17 +148,22 @@ class ReadAhead:
         self._began = time.monotonic()
         requests.put(rest[0] if rest else None)
 
-    def _start(self) -> SimpleQueue[Any]:
+    def _start(self) -> SimpleQueue[Any] | None:
         from queue import SimpleQueue  # not for files, and pandas has imported it
 
         requests: SimpleQueue[Any] = SimpleQueue()
-        self._requests, self._read, self._loaded = requests, SimpleQueue(), SimpleQueue()
+        self._read, self._loaded = SimpleQueue(), SimpleQueue()
+        try:
+            _thread.start_new_thread(self._serve, (requests,))
+        except RuntimeError:  # a limit on threads, or on memory
+            self._is_over = True
+            return None
+        self._requests = requests
         os.register_at_fork(
             before=self._lock.acquire,
             after_in_parent=self._lock.release,
             after_in_child=self._lock.release,
         )
-        _thread.start_new_thread(self._serve, (requests,))
         return requests
 
     def end(self) -> None:
@@ -187,7 +187,7 @@ class ReadAhead:
     # The thread
 
     def _serve(self, requests: SimpleQueue[Any]) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PROCESS)
+        leave_signals_to_main_thread()
         while True:
             self._serve_one(requests.get())
 
@@ -197,8 +197,11 @@ class ReadAhead:
         is_whole = False
         try:
             if row is None:
-                command = self._read_command()
-                self._read.put(command)
+                command = None  # if it cannot be read, the worker ends
+                try:
+                    command = self._read_command()
+                finally:
+                    self._read.put(command)
                 row = command[1][0] if command and command[0] == "run" else None
             loaded = self._loaded_row(row)
             is_whole = True

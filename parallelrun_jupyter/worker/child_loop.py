@@ -147,7 +147,20 @@ def set_death_signal() -> None:
         pass  # a Python without ctypes, or no prctl in its C library: the thread still watches
 
 
+def leave_signals_to_main_thread() -> None:
+    """Let the calling thread get no signals of the process.
+
+    The stack of the main thread is dumped, the script's handlers run there, and a signal that the script
+    blocks for a while waits, rather than end the process in another thread.
+    """
+    of_faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+    # From Python 3.8 on, numbers without a signal cause a warning, which the script may have made an error.
+    valid_signals = getattr(signal, "valid_signals", lambda: range(1, signal.NSIG))
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(valid_signals()) - of_faults)
+
+
 def _watch(parent: int) -> None:
+    leave_signals_to_main_thread()
     _wait_for_end(parent)
     while os.getppid() == parent:
         time.sleep(1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import _thread
 import json
 import os
-import signal
+import sys
 import time
 
+from .child_loop import leave_signals_to_main_thread
 from .context import load
 from .failures import BadInput
 from .plan_line import PlanLine
@@ -41,16 +42,6 @@ _LARGEST_BYTES = 32 << 20
 
 _CELL_BYTES = 16
 """What a value of Parquet takes in memory: its rows have no size in bytes."""
-
-_VALID = getattr(signal, "valid_signals", lambda: signal.Signals)()  # Python 3.8
-"""Python warns about others, such as 32 and 33 of glibc, and the warning would be in the run's log."""
-
-_OF_THE_PROCESS = tuple(
-    number
-    for number in _VALID
-    if number not in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
-)
-"""Signals that the main thread handles: its stack is dumped, and the script's handlers run there."""
 
 
 class ReadAhead:
@@ -119,7 +110,8 @@ class ReadAhead:
             due = time.monotonic()
             ahead = self._loaded.get()
             self._page.write_ahead(NONE, is_read=False)
-            if ahead is not None and ahead[:2] == (mini_batch, number):
+            # A script may set an option for its own call only.
+            if ahead is not None and ahead[:2] == (mini_batch, number) and ahead[3] == _options():
                 self._judge(due - self._began, time.monotonic() - due)
                 return ahead[2]
         loaded, seconds = self._timed(line)
@@ -149,6 +141,8 @@ class ReadAhead:
         if self._pause or self._is_over or not is_worth_it or self._loads or self._reads_command:
             return
         requests = self._requests or self._start()
+        if requests is None:
+            return
         numbers = [row[0] for row in self.bundle]
         rest = self.bundle[numbers.index(mini_batch) + 1 :]
         self._loads = True
@@ -156,17 +150,22 @@ class ReadAhead:
         self._began = time.monotonic()
         requests.put(rest[0] if rest else None)
 
-    def _start(self) -> SimpleQueue[Any]:
+    def _start(self) -> SimpleQueue[Any] | None:
         from queue import SimpleQueue  # not for files, and pandas has imported it
 
         requests: SimpleQueue[Any] = SimpleQueue()
-        self._requests, self._read, self._loaded = requests, SimpleQueue(), SimpleQueue()
+        self._read, self._loaded = SimpleQueue(), SimpleQueue()
+        try:
+            _thread.start_new_thread(self._serve, (requests,))
+        except RuntimeError:  # a limit on threads, or on memory
+            self._is_over = True
+            return None
+        self._requests = requests
         os.register_at_fork(
             before=self._lock.acquire,
             after_in_parent=self._lock.release,
             after_in_child=self._lock.release,
         )
-        _thread.start_new_thread(self._serve, (requests,))
         return requests
 
     def end(self) -> None:
@@ -190,7 +189,7 @@ class ReadAhead:
     # The thread
 
     def _serve(self, requests: SimpleQueue[Any]) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PROCESS)
+        leave_signals_to_main_thread()
         while True:
             self._serve_one(requests.get())
 
@@ -200,8 +199,11 @@ class ReadAhead:
         is_whole = False
         try:
             if row is None:
-                command = self._read_command()
-                self._read.put(command)
+                command = None  # if it cannot be read, the worker ends
+                try:
+                    command = self._read_command()
+                finally:
+                    self._read.put(command)
                 row = command[1][0] if command and command[0] == "run" else None
             loaded = self._loaded_row(row)
             is_whole = True
@@ -209,7 +211,7 @@ class ReadAhead:
             self._is_over = self._is_over or not is_whole
             self._loaded.put(loaded)
 
-    def _loaded_row(self, row: list[Any] | None) -> tuple[int, int, Any] | None:
+    def _loaded_row(self, row: list[Any] | None) -> tuple[int, int, Any, Any] | None:
         if row is None or len(row) > 3:  # it has to wait for its time
             return None
         mini_batch, number, plan_row = row
@@ -218,12 +220,13 @@ class ReadAhead:
             return None
         with self._lock:
             self._page.write_ahead(mini_batch, is_read=False)
+            options = _options()
             try:
                 loaded, _ = self._timed(line)
             except (BadInput, MemoryError):
                 return None
             self._page.write_ahead(mini_batch, is_read=True)
-        return mini_batch, number, loaded
+        return (mini_batch, number, loaded, options) if options == _options() else None
 
     def _is_readable(self, line: PlanLine) -> bool:
         """Return whether a mini-batch is one of rows that run as a whole, and not too large."""
@@ -236,3 +239,14 @@ class ReadAhead:
             return False
         size_bytes: int = sum(end - start for start, end in line.ranges)
         return size_bytes <= _LARGEST_BYTES
+
+
+def _options() -> Any:
+    """Return the options of pandas that change what is read."""
+    pd = sys.modules.get("pandas")
+    try:
+        return pd and [
+            pd.get_option(name) for name in ("future.infer_string", "mode.string_storage")
+        ]
+    except (KeyError, AttributeError):  # an older pandas, or one that is being imported
+        return None

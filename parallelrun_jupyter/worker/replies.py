@@ -8,6 +8,7 @@ import time
 import zlib
 
 from . import protocol
+from .child_loop import leave_signals_to_main_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not worth its import in a worker
@@ -111,10 +112,14 @@ class Replies:
         with self._lock:
             self._begun = time.monotonic()
             if not self._is_watched:
+                try:
+                    _thread.start_new_thread(self._flush_behind_long, ())
+                except RuntimeError:  # a limit on threads, or on memory
+                    return
                 self._is_watched = True
-                _thread.start_new_thread(self._flush_behind_long, ())
 
     def _flush_behind_long(self) -> None:
+        leave_signals_to_main_thread()
         while True:
             time.sleep(protocol.LONG_S / 2)
             now = time.monotonic()

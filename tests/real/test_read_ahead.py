@@ -148,3 +148,78 @@ def test_without_memory_no_more_rows_are_read_ahead(tmp_path: Path) -> None:
     answers, rows = answers_of(tmp_path, NO_MEMORY)
     assert [a.mini_batch for a in answers if isinstance(a, AttemptErrored)] == [4]
     assert not {f"{k} True" for k in range(6, ROWS)} & set(rows)
+
+
+READING_KILLS = """
+inner, run_others = pd.read_csv, run
+
+def reads(text, *args, **kwargs):
+    if text.getvalue()[:2] == b"5,":
+        open("died", "w").close()
+        is_ahead = threading.current_thread() is not threading.main_thread()
+        ahead = next(each for each in gc.get_objects() if type(each).__name__ == "ReadAhead")
+        while is_ahead and not ahead._page.withdrawn:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return inner(text, *args, **kwargs)
+
+def run(frame):
+    if frame["n"][0] == 4 and not os.path.exists("died"):
+        time.sleep(20)  # the rows after these end the process meanwhile
+    return run_others(frame) if frame["n"][0] != 4 else ["4 False"]
+
+pd.read_csv = reads
+"""
+
+
+def test_rows_that_were_withdrawn_while_they_were_read_are_to_blame_for_a_death(
+    tmp_path: Path,
+) -> None:
+    answers, rows = answers_of(tmp_path, READING_KILLS)
+    assert [a.mini_batch for a in answers if isinstance(a, AttemptErrored)] == [5]
+    assert sorted(int(row.split()[0]) for row in rows) == [k for k in range(ROWS) if k != 5]
+
+
+STRICT_SCRIPT = """
+import warnings
+warnings.simplefilter("error")
+"""
+
+
+def test_rows_are_read_ahead_of_a_script_that_makes_warnings_errors(tmp_path: Path) -> None:
+    answers, rows = answers_of(tmp_path, STRICT_SCRIPT)
+    assert not [a for a in answers if isinstance(a, AttemptErrored)]
+    assert {k for k in range(ROWS) if f"{k} True" in rows} >= set(READ_AHEAD)
+    assert "Warning" not in (tmp_path / "n0w0.log").read_text()
+
+
+NO_THREADS = """
+import _thread
+open("died", "w").close()  # nothing is waited for
+def refuse(*_): raise RuntimeError("can't start new thread")
+_thread.start_new_thread = refuse
+"""
+
+
+def test_without_more_threads_rows_are_read_when_they_run(tmp_path: Path) -> None:
+    answers, rows = answers_of(tmp_path, NO_THREADS)
+    assert not [a for a in answers if isinstance(a, AttemptErrored)]
+    assert rows == [f"{k} False" for k in range(ROWS)]
+    assert not (tmp_path / "n0w1.log").exists(), "the worker goes on"
+
+
+BLOCKED_SIGNAL = """
+import os, signal
+def run(mini_batch):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    os.kill(os.getpid(), signal.SIGALRM)
+    signal.sigwait({signal.SIGALRM})
+    return mini_batch
+"""
+
+
+def test_a_signal_that_the_script_blocks_waits_for_it(tmp_path: Path) -> None:
+    lines = [PlanLine(0, [str(k)], [1], [1]).encode() for k in range(20)]
+    with NodeRunner(tmp_path, BLOCKED_SIGNAL) as runner:
+        answers = runner.run(lines)
+    assert not [a for a in answers if isinstance(a, AttemptErrored)]

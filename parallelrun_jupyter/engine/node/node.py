@@ -183,7 +183,9 @@ class Node:
             times.append(self._restarts.due_at)
         for worker in self._workers:
             timeout_at = worker.timeout(self._limits).at
-            times += (timeout_at, worker.withdraws_at())
+            times.append(timeout_at)
+            if not self._is_stopping:  # `step` withdraws nothing then
+                times.append(worker.withdraws_at())
             if not self._starts.wants_spare:
                 times.append(timeout_at - SPARE_AHEAD_S)
         return min(times)
@@ -444,8 +446,9 @@ class Node:
             return self._blamed_call(worker, mini_batch)
         if phase in {LOADING, RUNNING} and worker.concurrency == 1:
             ahead = died_of_reading(worker)
-            if phase == LOADING or ahead not in worker.assigned:
+            if ahead in (-1, mini_batch):
                 return mini_batch
+            # What was read ahead may have been withdrawn, and be held by another worker.
             suspects = [k for k in (mini_batch, ahead) if k in worker.assigned]
             self.feeder.suspect((k, worker.assigned.pop(k)) for k in suspects)
             return -1

@@ -18,6 +18,22 @@ ROWS = 12
 READ_AHEAD = range(2, 9)
 """Those that are certainly read ahead: two tell the time, and the last ones go to a free worker."""
 
+OPTIONS = """
+import time, pandas as pd
+read_csv = pd.read_csv
+
+def slow(*args, **kwargs):
+    time.sleep(0.03)  # long enough to be read ahead
+    return read_csv(*args, **kwargs)
+
+pd.read_csv = slow
+
+def run(frame):
+    with pd.option_context("future.infer_string", False, "mode.string_storage", "python"):
+        time.sleep(0.08)
+    return ["%d %s" % (frame["n"].iloc[0], frame["s"].dtype)]
+"""
+
 SCRIPT = """
 import gc, os, signal, threading, time
 import pandas as pd
@@ -223,3 +239,19 @@ def test_a_signal_that_the_script_blocks_waits_for_it(tmp_path: Path) -> None:
     with NodeRunner(tmp_path, BLOCKED_SIGNAL) as runner:
         answers = runner.run(lines)
     assert not [a for a in answers if isinstance(a, AttemptErrored)]
+
+
+def test_options_of_one_call_do_not_reach_the_rows_of_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("n,s\n" + "".join(f"{k},a{k}\n" for k in range(ROWS)))
+    table = TabularDataset.from_delimited_files(path)
+    lines = [
+        PlanLine.decode(line).encode()
+        for line, _ in table.mini_batches(0, BatchSpec(1, rows=1))
+        if line
+    ]
+    with NodeRunner(tmp_path, OPTIONS) as runner:
+        runner.run(lines)
+        types = [line.split()[1] for line in bytes(runner._rows).decode().splitlines()]
+    assert len(types) == ROWS
+    assert len(set(types)) == 1

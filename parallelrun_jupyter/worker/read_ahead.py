@@ -241,12 +241,11 @@ class ReadAhead:
         return size_bytes <= _LARGEST_BYTES
 
 
-def _options() -> Any:
+def _options() -> list[Any]:
     """Return the options of pandas that change what is read."""
-    pd = sys.modules.get("pandas")
-    try:
-        return pd and [
-            pd.get_option(name) for name in ("future.infer_string", "mode.string_storage")
-        ]
-    except (KeyError, AttributeError):  # an older pandas, or one that is being imported
-        return None
+    # pd.get_option would warn of the first one, which is deprecated.
+    values = getattr(sys.modules.get("pandas._config.config"), "_global_config", {})
+    return [
+        values.get(section, {}).get(name)
+        for section, name in (("future", "infer_string"), ("mode", "string_storage"))
+    ]

@@ -88,6 +88,15 @@ def test_near_the_end_all_workers_hold_the_same(
     assert sorted(fed) == list(range(len(fed)))
 
 
+def test_calls_that_wait_at_the_same_time_wait_for_no_other_worker() -> None:
+    worker = Slots(5)
+    worker.concurrency = 4
+    feeder = Feeder(list[Any]([worker]))
+    feeder.mean_run_s = 0.3
+    feeder.add((k, Assignment(1, b"")) for k in range(2))
+    assert len(worker.assigned) == 7, "the last calls start at once"
+
+
 @pytest.mark.parametrize("backlog", [0, 3, 40])
 def test_others_get_what_waits_for_a_long_mini_batch(backlog: int) -> None:
     late, *others = workers = [Slots(8), Slots(0), Slots(0)]

@@ -159,7 +159,7 @@ class Feeder:
         fair = ceil((backlog + sum(all_held)) / len(all_held))
         hungry = sum(each < fair for each in all_held)
         count = min(worker.prefetch - held, fair - held, ceil(backlog / max(1, hungry)))
-        if held + count > 1 and self.mean_run_s >= PREFETCH_S:
+        if worker.concurrency == 1 and held + count > 1 and self.mean_run_s >= PREFETCH_S:
             # Another worker may be free before this one: near the end it gets these mini-batches.
             count = min(count, max(1 - held, backlog - len(all_held)))
         if count > 0:

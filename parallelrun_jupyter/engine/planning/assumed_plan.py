@@ -26,7 +26,11 @@ ASSUMED = b'"assumed":{'
 """In each plan line whose types are assumed, and in no other: in a text, quotes have a backslash."""
 
 _CHECK_AFTER_S = 5.0
-"""Seconds after the plan from which this process reads the rows, too: most runs have ended by then."""
+_CHECK_AFTER_RATIO = 4
+"""This process reads the rows, too, so many seconds after the plan, and so many times as long as planning took.
+
+Most runs that only read and compute have ended by then, without the time and the memory for that.
+"""
 
 _NICE = 10
 _READ_BYTES = 1 << 22
@@ -65,7 +69,7 @@ class AssumedPlan:
 
     # Confirmation
 
-    def wait_for_doubt(self, is_asked: Callable[[], bool]) -> bool:
+    def wait_for_doubt(self, is_asked: Callable[[], bool], planned_s: float) -> bool:
         """Return True once a worker or this process has found rows that may have other types.
 
         Returns
@@ -73,11 +77,12 @@ class AssumedPlan:
         bool
             False if all rows have the assumed types, or the run is over.
         """
+        check_after_s = max(_CHECK_AFTER_S, _CHECK_AFTER_RATIO * planned_s)
         began, found = time.monotonic(), _Confirmation(self._ranges(), self._is_over)
         while not (is_asked() or found.differs):
             if self._is_over() or found.is_complete:
                 return False
-            if not found.is_started and time.monotonic() - began > _CHECK_AFTER_S:
+            if not found.is_started and time.monotonic() - began > check_after_s:
                 found.start()
             time.sleep(_POLL_S)
         return True

@@ -135,6 +135,7 @@ class Planner:
 
     def _list(self, send: Callable[[Message], None]) -> None:
         """List the inputs, in the forked process."""
+        began = time.monotonic()
         gc.disable()  # the objects made here have no reference cycles
         try:
             self._record_side_versions()
@@ -161,18 +162,18 @@ class Planner:
 
         self._record_digests()
         if self._has_assumed:
-            self._confirm_types(send)
+            self._confirm_types(send, time.monotonic() - began)
 
     def _note_assumed(self, send: Callable[[Message], None]) -> None:
         self._has_assumed = True
         send(["assumed"])
 
-    def _confirm_types(self, send: Callable[[Message], None]) -> None:
+    def _confirm_types(self, send: Callable[[Message], None], planned_s: float) -> None:
         """Confirm or decide the types that were assumed, while the run goes on."""
         from .assumed_plan import AssumedPlan, decided_plan  # only for tables
 
         plan = AssumedPlan(self._record, self._plan, self._is_urgent)
-        if not plan.wait_for_doubt(lambda: self._flags[_ASKED] != 0):
+        if not plan.wait_for_doubt(lambda: self._flags[_ASKED] != 0, planned_s):
             send(["confirmed"])
             return
         reported_at = time.monotonic()

@@ -12,13 +12,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from parallelrun_jupyter.version import __version__
 
 from ..measure import environ
+from ..names import names_of
 from .devices import MODULES, PREFIX
 from .meters import Busy, Ledger, Nvml
 from .work import Work, expected, make, rows_in
@@ -101,20 +102,6 @@ def main(words: Sequence[str] | None = None) -> int:
                 for engine, several in found.items():
                     print(row(name, framework, engine, several), flush=True)
     return 0 if is_right else 1
-
-
-def _names(known: set[str]) -> Callable[[str], list[str]]:
-    """Return a parser of comma-separated names, which must be among these."""
-
-    def names(text: str) -> list[str]:
-        given = [name.strip() for name in text.split(",")]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            msg = f"{unknown[0]!r} is none of {', '.join(sorted(known))}"
-            raise argparse.ArgumentTypeError(msg)
-        return given
-
-    return names
 
 
 def _meter(device: str, folder: Path) -> Ledger | Nvml | None:
@@ -209,9 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cuda", "cpu", "stand-in"), default="cuda",
                         help="a GPU of NVIDIA (default); the processor, to try the scripts; or a sleep "
                              "of known length")  # fmt: skip
-    parser.add_argument("--frameworks", type=_names(set(MODULES) - {"stand-in"}),
+    parser.add_argument("--frameworks", type=names_of(sorted(set(MODULES) - {"stand-in"})),
                         default=["torch", "tensorflow"], help="default: torch,tensorflow")  # fmt: skip
-    parser.add_argument("--scripts", type=_names({"images", "table"}), default=["images", "table"],
+    parser.add_argument("--scripts", type=names_of(["images", "table"]), default=["images", "table"],
                         help="default: images,table")  # fmt: skip
     parser.add_argument("--busy-ms", type=float, default=20.0,
                         help="milliseconds of the device for a mini-batch (default 20)")  # fmt: skip

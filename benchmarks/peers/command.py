@@ -9,12 +9,13 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from parallelrun_jupyter.formatting import plural
 from parallelrun_jupyter.version import __version__
 
+from ..names import names_of
 from . import endpoint
 from .data import NEEDED, WORKLOADS
 from .engines import ENGINES, INLINE, NAMES, Engine
@@ -97,9 +98,9 @@ def _why_not(engine: Engine, workload: Workload) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__)
-    parser.add_argument("--workloads", type=_names_of(WORKLOADS), default=list(WORKLOADS),
+    parser.add_argument("--workloads", type=names_of(WORKLOADS), default=list(WORKLOADS),
                         help=f"of {', '.join(WORKLOADS)}; separated by commas (default: all)")  # fmt: skip
-    parser.add_argument("--engines", type=_names_of(NAMES), default=NAMES,
+    parser.add_argument("--engines", type=names_of(NAMES), default=NAMES,
                         help=f"of {', '.join(NAMES)} (default: all that are installed)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=None,
                         help="counted rounds, after one that does not count (default: 3; small: none)")  # fmt: skip
@@ -108,17 +109,3 @@ def _parser() -> argparse.ArgumentParser:
                         help="seconds that one measurement may take (default: 120; small: 30)")  # fmt: skip
     parser.add_argument("--data", help="keep the data in this folder (default: a temporary one)")
     return parser
-
-
-def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return a parser of comma-separated names, which must be among these."""
-
-    def names(text: str) -> list[str]:
-        given = [name.strip() for name in text.split(",")]
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            msg = f"{unknown[0]!r} is none of {', '.join(known)}"
-            raise argparse.ArgumentTypeError(msg)
-        return given
-
-    return names

@@ -227,6 +227,20 @@ def test_later_rows_of_a_long_file_are_looked_at(
     assert "assumed" in line.table
 
 
+@pytest.mark.parametrize("end", ["", "\n"], ids=["no line end", "a line end"])
+def test_the_last_row_is_looked_at_with_or_without_its_line_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(text_encoding, "_PROBED_BYTES", 10_000)
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,7\n" * 4000 + "1,x" + end)
+    [line] = lines_of(
+        TabularDataset.from_delimited_files(path), BatchSpec(1 << 20, assumes_types=True)
+    )
+    assert line.table["types"] == ["int64", "str"]
+    assert "assumed" not in line.table
+
+
 @pytest.mark.parametrize(
     ("inside", "is_guessed"), [("a line, and, commas", True), ("1,2", True), ("x,y", False)]
 )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from ...errors import InputError
-from ...worker.failures import BadInput
 from ...worker.plan_line import PlanLine
-from ...worker.tables.reader import load_table
 from ..batching import STILL_READING, BatchSpec, table_line
 from ..partitions.group_by_keys import combinations_of
 from ..partitions.path_format import PartitionFormat, check_keys
@@ -23,10 +20,11 @@ from ..tables.column_types import Types, given_types
 from ..tables.delimited import check_delimited, header_mode, plan_delimited
 from ..tables.json_lines import check_json_lines, plan_json_lines
 from ..tables.parquet import check_parquet, plan_parquet, require_pyarrow
-from ..tables.table_files import Plan, TableFile, sources_of, unchanged
+from ..tables.table_files import Plan, Sources, TableFile, sources_of, unchanged
 from ..tables.text_encoding import codec_name
 from ..walker import FileItem
 from .file_dataset import FileDataset, PathLike
+from .loaded_rows import loaded_rows
 from .reading_options import (
     escape_of,
     inference_option,
@@ -129,7 +127,7 @@ class TabularDataset:
         column_types
             Types by column name, or one for all columns: ``"int64"``, ``"float64"``, ``"bool"``,
             ``"str"``, ``"Int64"``, ``"datetime"``, ``"datetime:%d.%m.%Y"`` and others. Other columns
-            are inferred from all rows before the run starts; with all types it starts immediately.
+            are those that all rows allow for; a run may start with types that its first rows suggest.
         columns
             The columns that ``run()`` gets, in the order of the file, such as ``["id", "price"]``. The
             fields of the others are not parsed, so their values may be anything; only a row with more
@@ -228,7 +226,7 @@ class TabularDataset:
         path, encoding, partition_format, storage_options
             As for `from_delimited_files`.
         column_types
-            Types by column name, or one for all columns. Default: inferred from all rows.
+            Types by column name, or one for all columns; others are as in `from_delimited_files`.
         columns
             The columns that ``run()`` gets, in order of appearance. Every line must still be an
             object, but the values of the others may be anything. Keys of the paths are left out too
@@ -277,7 +275,7 @@ class TabularDataset:
         InputError
             A file cannot be read.
         """
-        return self._load(self.mini_batches(0, BatchSpec(_TAKE_BYTES)), count)
+        return loaded_rows(self.mini_batches(0, BatchSpec(_TAKE_BYTES)), self.storage, count)
 
     def to_pandas_dataframe(self) -> pd.DataFrame:
         """Return all rows, with the types that ``run()`` gets.
@@ -287,7 +285,7 @@ class TabularDataset:
         InputError
             A file cannot be read.
         """
-        return self._load(self.mini_batches(0, BatchSpec(_WHOLE_FILES)))
+        return loaded_rows(self.mini_batches(0, BatchSpec(_WHOLE_FILES)), self.storage)
 
     def partition_by(
         self, partition_keys: Sequence[str], target: PathLike, name: str | None = None
@@ -323,7 +321,7 @@ class TabularDataset:
             pyarrow is not installed.
         """
         lines = self.mini_batches(0, BatchSpec(_COPY_BYTES))
-        frames = (self._load(iter([line])) for line in lines if line[0])
+        frames = (loaded_rows(iter([line]), self.storage) for line in lines if line[0])
         place, form, types = write_partitions(frames, list(partition_keys), place_of(target), name)
         written = type(self).from_parquet_files(place, partition_format=form)
         return written.with_layout(ColumnLayout(types))
@@ -401,14 +399,18 @@ class TabularDataset:
                 check_form(source, self._planning_options())
                 return
 
-    def mini_batches(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
+    def mini_batches(
+        self, number: int, batches: BatchSpec, sources: Sources | None = None
+    ) -> Iterator[tuple[bytes, int]]:
         """Yield the plan line and the number of rows of each mini-batch, as input ``number``.
 
         While the column types are not decided yet, `STILL_READING` is yielded with the rows read.
+        ``sources`` lists the files; by default all of them.
         """
         if batches.assumes_types and (self.storage is not None or self.key_format is not None):
             batches = replace(batches, assumes_types=False)  # remote files are read only once
-        lines = self._plan(number, BatchSpec(_WHOLE_FILES) if batches.keys else batches)
+        cut = BatchSpec(_WHOLE_FILES) if batches.keys else batches
+        lines = self._plan(sources or self._sources, number, cut)
         if self.key_format or self.layout.spec():
             lines = arrange(lines, self.layout, self.key_format, batches.keys)
         return lines
@@ -427,10 +429,10 @@ class TabularDataset:
         types
             Types of all columns, as an earlier plan has them; empty to decide them.
         """
-        twin = copy(self)
-        twin.options = {**self.options, "column_types": types or self.options.get("column_types")}
-        twin._sources = lambda: sources_of(self.files, paths)  # type: ignore[method-assign] # noqa: SLF001 - of this class
-        return twin.mini_batches(number, BatchSpec(_WHOLE_FILES))
+        options = {**self.options, "column_types": types or self.options.get("column_types")}
+        table = type(self)(self.files, self.form, options, self.layout)
+        sources = partial(sources_of, self.files, paths)
+        return table.mini_batches(number, BatchSpec(_WHOLE_FILES), sources)
 
     def types_of_all_rows(
         self, files: Iterable[FileItem], report: Callable[[], None]
@@ -441,18 +443,19 @@ class TabularDataset:
         is called as a sign of progress.
         """
         types: dict[str, str] = {}
-        twin = copy(self)
-        twin._sources = lambda: unchanged(files)  # type: ignore[method-assign] # noqa: SLF001 - of this class
-        for text, _ in twin.mini_batches(0, BatchSpec(_WHOLE_FILES)):
+        sources = partial(unchanged, files)
+        for text, _ in self.mini_batches(0, BatchSpec(_WHOLE_FILES), sources):
             report()
             table = PlanLine.decode(text).table if text and not types else {}
             if "types" in table:
                 types = dict(zip(table["columns"], table["types"], strict=True))
         return types
 
-    def _plan(self, number: int, batches: BatchSpec) -> Iterator[tuple[bytes, int]]:
+    def _plan(
+        self, sources: Sources, number: int, batches: BatchSpec
+    ) -> Iterator[tuple[bytes, int]]:
         _, plan_form = _FORMS[self.form]
-        for planned in plan_form(self._sources, self._planning_options(), batches):
+        for planned in plan_form(sources, self._planning_options(), batches):
             if isinstance(planned, int):
                 yield STILL_READING, planned
             else:
@@ -461,31 +464,6 @@ class TabularDataset:
 
     def _planning_options(self) -> dict[str, Any]:
         return {**self.options, **self.layout.planning(self.partition_keys)}
-
-    def _load(self, lines: Iterator[tuple[bytes, int]], count: int | None = None) -> pd.DataFrame:
-        """Return the rows of plan lines in one frame; at most ``count``."""
-        import pandas as pd
-
-        frames: list[Any] = []
-        rows = 0
-        for text, _ in lines:
-            if not text:
-                continue
-            if count is not None and rows >= count:
-                break
-            line = PlanLine.decode(text)
-            if self.storage is not None:
-                from ..staging.local_copies import local_copies
-
-                line.paths = local_copies(line.files, self.storage)
-            try:
-                frames.append(load_table(line))
-            except BadInput as error:
-                raise InputError(str(error)) from error
-            rows += len(frames[-1])
-        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        first_rows: pd.DataFrame = frame[:count]
-        return first_rows
 
     def _sources(self) -> Iterator[TableFile]:
         has_keys = self.form == "parquet" and self.key_format is None

@@ -28,7 +28,6 @@ _FIELDS = 200_000
 _ODD_SHARE = 0.1
 """If a larger share of the rows of a probe has another width, it probably begins in a quote."""
 
-
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})", re.ASCII)
 _FRACTION = re.compile(
     r"-?(?:0|[1-9]\d{0,14})?(?:\.\d+(?:[eE][+-]?\d{1,2})?|(?<=\d)[eE][+-]?\d{1,2})", re.ASCII

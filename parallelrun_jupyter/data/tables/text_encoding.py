@@ -180,7 +180,7 @@ class TextFile:
     def probes(self, start: int) -> Iterator[bytes]:
         """Yield some lines from three later places of a long file, for which `head` is not None.
 
-        The last place is the end of the file. The lines may be a part of a row.
+        The last place is the end of the file. The first line may be within a row.
 
         Raises
         ------
@@ -194,6 +194,7 @@ class TextFile:
             for third in (1, 2, 3):
                 file.seek(start + max(0, size * third // 3 - _PROBE_BYTES))
                 data = file.read(_PROBE_BYTES)
+                data += b"\n" if third == 3 else b""  # the last row may lack its line end
                 yield data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
 
     def check_text(self, text: bytes, end: int) -> None:

@@ -283,8 +283,7 @@ class Node:
                 worker.is_ready = True
                 worker.can_withdraw = worker.page.allows_withdrawal
                 worker.ends_calls |= bool(worker.page.read_beat()[1])
-                # The first sample is early, so that the worker is not shown as waiting for a
-                # second.
+                # The first sample is early: the worker is not shown as waiting for a second.
                 first_sample_at = time.monotonic() + _FIRST_SAMPLE_S
                 self._sampled_at = min(self._sampled_at, first_sample_at - _SAMPLE_S)
                 self.feeder.feed(worker)
@@ -293,7 +292,8 @@ class Node:
             case ["spent", spends]:
                 return [signals.CallsSpentReported(tuple(map(tuple, spends)))]
             case ["returned", bundle, mini_batches]:
-                return self._on_returned(worker.take_returned(bundle, mini_batches))
+                self._take_back(worker.take_returned(bundle, mini_batches))
+                return []
             case ["warning", text]:
                 return [signals.Warned(text)]
             case ["stopped", *failures]:
@@ -353,11 +353,10 @@ class Node:
             offset,
         )
 
-    def _on_returned(self, mini_batches: list[tuple[int, Assignment]]) -> list[Signal]:
+    def _take_back(self, mini_batches: list[tuple[int, Assignment]]) -> None:
         if not self._is_stopping:
             self.feeder.requeue(mini_batches)
             self.feeder.feed_all()
-        return []
 
     # Staging
 

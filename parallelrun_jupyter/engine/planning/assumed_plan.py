@@ -130,24 +130,25 @@ class AssumedPlan:
         files = self._files()
         types: dict[int, dict[str, str]] = {}
         changes: dict[str, str] = {}
-        assumed: list[int] = []
+        first = last = -1
         with open(self._path, "rb") as plan, open(draft, "wb") as file:
-            for number, text in enumerate(plan):
-                if ASSUMED in text:
-                    assumed = [*assumed[:1], number]
-                    line = PlanLine.decode(text)
-                    number_ = line.input_number
-                    if number_ not in types:
-                        types[number_] = self._types_of(number_, files[number_], report)
-                    changes |= _decide(line.table, types[number_])
-                    text = line.encode() + b"\n"  # noqa: PLW2901 - the new line
-                file.write(text)
+            for mini_batch, text in enumerate(plan):
+                if ASSUMED not in text:
+                    file.write(text)
+                    continue
+                first, last = (mini_batch if first < 0 else first), mini_batch
+                line = PlanLine.decode(text)
+                number = line.input_number
+                if number not in types:
+                    types[number] = self._types_of(number, files[number], report)
+                changes |= _decide(line.table, types[number])
+                file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         times = os.stat(self._path)
         # Without a recorded version, an input is compared with the plan's time.
         os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
-        return assumed[0], assumed[-1] + 1, _warning(changes)
+        return first, last + 1, _warning(changes)
 
     def _files(self) -> dict[int, dict[FileItem, None]]:
         """Return the files of each input whose types were assumed, in order.

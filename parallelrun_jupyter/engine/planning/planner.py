@@ -174,7 +174,8 @@ class Planner:
 
         plan = AssumedPlan(self._record, self._plan, self._is_urgent)
         if not plan.wait_for_doubt(lambda: self._flags[_ASKED] != 0, planned_s):
-            send(["confirmed"])
+            if not self._is_urgent():  # otherwise the run is over
+                send(["confirmed"])
             return
         reported_at = time.monotonic()
 
@@ -232,7 +233,8 @@ class Planner:
         end = child.died()
         if self._is_stopped:
             return
-        if not is_over and (self._is_open or not self._is_planned):
+        lacks_types = self._is_open and not self._is_urgent()
+        if not is_over and (lacks_types or not self._is_planned):
             text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
             self._post(PlanFailed(f"{text} to list them again", end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not

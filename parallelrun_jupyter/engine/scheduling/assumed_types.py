@@ -52,7 +52,8 @@ class AssumedTypes:
         self._allocation = allocation
         self._record = record
         self._requeue = requeue
-        self._is_open = False
+        #: whether types are assumed, and neither confirmed nor decided yet; whether they ever were
+        self._is_open = self._was_open = False
         self._is_confirmed = False
         #: whether the planner was asked for the types
         self._is_asked = False
@@ -83,8 +84,10 @@ class AssumedTypes:
     def wait(self, actions: list[Action]) -> bool:
         """Return whether nothing is assigned until the types are decided; add the action that asks.
 
-        So it is before a run ends with failures: with other types there may be none.
+        It also asks before a run ends with failures: with other types there may be none.
         """
+        if not self._was_open:  # most runs
+            return False
         returned = self._returned()
         if returned:
             self._requeue(returned)
@@ -105,7 +108,7 @@ class AssumedTypes:
     def handle(self, signal: TypesChange, now_ms: int, is_ending: bool) -> list[Action]:  # noqa: FBT001 - named at its only call
         """Handle what the planner tells about the types; a run that is ending keeps its plan."""
         if isinstance(signal, TypesAssumed):
-            self._is_open = True
+            self._is_open = self._was_open = True
             return []
         self._is_open = self._is_asked = False
         if isinstance(signal, TypesConfirmed):

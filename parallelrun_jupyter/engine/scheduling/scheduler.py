@@ -67,8 +67,7 @@ class Scheduler:
     ) -> None:
         self.state = state or RunState()
         self._failed_only, self._group = failed_only or bool(group), group
-        #: failed items that the resume of one group leaves as they are
-        self._failed_items_kept = -1
+        self._failed_items_kept = -1  # that the resume of one group leaves as they are
         self._limits = limits
         self._items_of = items_of
         self._assignments = Assignments(nodes)
@@ -93,15 +92,14 @@ class Scheduler:
         self._plan_is_checked = True
         #: the state and reason in which the run ends once the nodes have stopped
         self._ending: tuple[str, str] | None = None
-        #: the traceback of the error that ends the run, unless the script raised it
-        self._traceback = ""
+        self._traceback = ""  # of the error that ends the run, unless the script raised it
         self._publication = Publication(limits, self._parts)
         #: whether nodes upload the rest of their rows before they stop
         self._is_draining = False
         self._now = self._started_ms = self._last_progress_ms = 0
         self._actions: list[Action] = []
         self._driver = (0, "", "")
-        #: signals that arrived before the plan of an ended run was checked; None after that
+        #: signals before the plan of an ended run is checked; None after that
         self._deferred: list[Signal] | None = None
 
     def start(self, now_ms: int, pid: int, host: str, script: str = "") -> list[Action]:
@@ -433,8 +431,9 @@ class Scheduler:
                 self._report_calls()
                 if uploads_parts:
                     self._actions += self._parts.uploads(self._now)
-                is_idle = not (self._allocation or self._assignments)
-                self._actions += self._attempts.withheld.ask_once(is_idle=is_idle)
+                if self._attempts.withheld:
+                    is_idle = not (self._allocation or self._assignments)
+                    self._actions += self._attempts.withheld.ask_once(is_idle=is_idle)
         if self._ending is not None and self._assignments.all_stopped:
             self._finish(*self._ending)
 

@@ -65,7 +65,7 @@ class Worker:
         if not self._init():
             return 1
         if self._has_tables_only:
-            self._import_for_tables()
+            self._prepare_for_tables()
         if self._loop is not None or self._concurrency > 1:
             return self._serve_calls()
         ahead = self._runner.ahead = ReadAhead(self._commands, self._page, self._replies.note_load)
@@ -146,10 +146,12 @@ class Worker:
         self._replies.report(now, ["ready", int((now - began) * 1000), run_line])
         return True
 
-    def _import_for_tables(self) -> None:
-        """Import what loads tables, while the first mini-batch is planned."""
+    def _prepare_for_tables(self) -> None:
+        """Get ready to read tables, while the first mini-batch is planned."""
+        from .freed_memory import keep_freed_memory
         from .tables.reader import import_ahead
 
+        keep_freed_memory()
         imports = GcFreeImports(self._roots)
         imports.install()
         import_ahead()

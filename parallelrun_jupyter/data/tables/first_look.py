@@ -32,10 +32,19 @@ _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})", re.ASCII)
 _FRACTION = re.compile(
     r"-?(?:0|[1-9]\d{0,14})?(?:\.\d+(?:[eE][+-]?\d{1,2})?|(?<=\d)[eE][+-]?\d{1,2})", re.ASCII
 )
+_WHOLES, _NUMBERS = (
+    re.compile(f"(?:{kind})(?:\0(?:{kind}))*", re.ASCII)
+    for kind in (_WHOLE.pattern, f"{_WHOLE.pattern}|{_FRACTION.pattern}")
+)
+"""Fields of one kind, joined by zero bytes, which no text here contains."""
+
 _CODE = re.compile(r"[+-]?0\d+", re.ASCII)
 _NUMBER_LIKE = re.compile(r"[\d+\-.eE\s]*\d[\d+\-.eE\s]*", re.ASCII)
 _TWO_NUMBERS = re.compile(r"[^.]*\.[^.]*\..*|[^\s].*(?<![eE])[+-].*", re.DOTALL)
 """Like a number, but with two points, or with a sign inside: dates and versions."""
+
+_NOT_PLAIN = frozenset("eEiInNtTfF")
+"""The letters that a number, a truth value or a special value may begin with."""
 
 _TRUTH_VALUES = frozenset({"True", "TRUE", "true", "False", "FALSE", "false"})
 _SPECIAL = frozenset({"inf", "infinity", "nan"})
@@ -60,10 +69,23 @@ class _Column:
         self.rules = rules
 
     def add(self, fields: Iterable[str]) -> None:
-        for field in set(fields):
-            kind = self._kind(field)
-            self.kinds.add(kind)
-            self.is_unusual |= not kind
+        """Add the kinds of some fields: those of numbers and of plain text together."""
+        values = set(fields)
+        missing = self.rules.missing
+        others = values.difference(MISSING if missing is None else missing, ("",))
+        if len(others) < len(values):
+            self.kinds.update(map(self._kind, values - others))
+        joined = "\0".join(others)
+        if _WHOLES.fullmatch(joined):
+            self.kinds.add("int64")
+        elif _NUMBERS.fullmatch(joined):
+            self.kinds.add("float64")
+        else:
+            for field in others:
+                is_plain = field[0].isalpha() and field[0] not in _NOT_PLAIN
+                kind = "str" if is_plain else self._kind(field)
+                self.kinds.add(kind)
+                self.is_unusual |= not kind
 
     def _kind(self, field: str) -> str:
         """Return the kind of a field, or an empty text if it is unusual."""

@@ -18,6 +18,7 @@ from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
 from ...files import write_atomically
 from ...runs.run_record import RunRecord
+from ...worker.freed_memory import keep_freed_memory
 from ..child_process import LOST, ChildProcess, Message
 from ..scheduling.signals import (
     ItemsWithheld,
@@ -137,6 +138,7 @@ class Planner:
         """List the inputs, in the forked process."""
         began = time.monotonic()
         gc.disable()  # the objects made here have no reference cycles
+        keep_freed_memory()
         try:
             self._record_side_versions()
             with input_warnings_to(lambda text: send(["warned", text])):

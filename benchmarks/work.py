@@ -111,6 +111,21 @@ def _write(folder: Path, name: str, lines: list[str]) -> Path:
     return files
 
 
+_PLAIN = """
+import json, os, sys, time
+folder, files = sys.argv[1:3]
+sys.path.insert(0, folder)
+from work import run
+paths = [os.path.join(files, name) for name in sorted(os.listdir(files))]
+good = [path for path in paths if open(path).read().startswith("sleep")][:200]
+began = time.monotonic()
+for path in good:
+    run([path])
+print(json.dumps((time.monotonic() - began) / len(good)))
+"""
+"""Prints the seconds of a mini-batch without a fault in a plain loop: a sleep of 5 ms is a little longer."""
+
+
 def _checked(code: str, folder: Path, files: Path, count: int, failed: int) -> float:
     seconds, done, lost = json.loads(run_program(code, folder, files))
     if (done, lost) != (count, failed):
@@ -131,8 +146,11 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
         for _ in range(count):
             lines[places.pop()] = f"{kind} 1000"
     faults = _write(folder, "faults", lines)
-    seconds = {"sleep": 0.005, "hang": _TIMEOUT_S}
-    bound = earliest_end([[seconds.get(line.split()[0], 0.0)] for line in lines], WORKERS)
+
+    def bound_s() -> float:
+        seconds = {"sleep": json.loads(run_program(_PLAIN, folder, faults)), "hang": _TIMEOUT_S}
+        return earliest_end([[seconds.get(line.split()[0], 0.0)] for line in lines], WORKERS)
+
     print("200 uneven mini-batches of 10 to 300 ms, from the first assignment on")
     found = interleave(
         rounds,
@@ -140,7 +158,7 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
         pebble=lambda: _checked(_PEBBLE, folder, uneven, 200, 0),
     )
     print("1,000 mini-batches of 5 ms with faults, from the first assignment on")
-    hurt = interleave(rounds, ours=lambda: _checked(_OURS, folder, faults, 1000, 20))
+    hurt = interleave(rounds, ours=lambda: _checked(_OURS, folder, faults, 1000, 20), bound=bound_s)
     return [
         Figure(
             "200 mini-batches of 10 to 300 ms, 4 workers", found["ours"], "pebble, warm",
@@ -148,6 +166,6 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
         ),
         Figure(
             "1,000 of 5 ms, 20 of them faulty, all accounted for", hurt["ours"],
-            "the bound of their order", [bound] * rounds, "s", 1.1,
+            "the bound of their order", hurt["bound"], "s", 1.05,
         ),
     ]  # fmt: skip

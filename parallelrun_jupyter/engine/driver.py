@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from ..runs.journal.state import LEFT, RunState
 from ..runs.logs import remote_logs
 from ..runs.output.azure_reports import write_reports
 from ..runs.output.committed_rows import CommittedRows, publish, remove_parts
-from ..runs.output.failed_items_file import write_failed_items
+from ..runs.output.failed_items_file import import_ahead, write_failed_items
 from ..runs.output.stored_parts import PartIndex
 from ..runs.plan_places import places_path
 from ..runs.resume_request import read_resume, write_refusal
@@ -147,6 +148,7 @@ class Driver:
         self._seen_requests: set[str] = set()
         self._is_over = False
         self._publisher: Publisher | None = None
+        self._will_list_items = False
         output = self._record.output
         is_one_file = output.append_rows and not output.in_parts
         self._target = folder.final_file(self._record) if is_one_file else None
@@ -264,6 +266,9 @@ class Driver:
         self._committer.step()
         if not self._scheduler.is_untouched:  # failed mini-batches may run again
             self._joiner.step(self._scheduler.state, self._committer)
+        if self._scheduler.state.items_failed and not self._will_list_items:
+            self._will_list_items = True  # the end of the run does not wait for the import
+            threading.Thread(target=import_ahead, name="import", daemon=True).start()
         if not self._is_saved and time.monotonic() >= self._save_at:
             self._save_state()
         self._lock.heartbeat()

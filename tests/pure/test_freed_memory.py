@@ -32,7 +32,9 @@ def _faults(root: str, *, keeps: bool) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep it, or cannot")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries keep it, or cannot"
+)
 def test_the_memory_of_a_mini_batch_is_used_by_the_next_one(pytestconfig: pytest.Config) -> None:
     root = str(pytestconfig.rootpath)
     pages_of_all = 20 * 4 * ((1 << 20) + (1 << 19) + (1 << 18)) // 4096

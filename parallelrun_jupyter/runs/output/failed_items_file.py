@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,12 @@ def failed_items_file(folder: RunFolder, record: RunRecord) -> Path | None:
     parent = folder_of(folder, record)
     paths = [parent / name for name in (PARQUET_NAME, CSV_NAME)] if parent is not None else []
     return next((path for path in paths if path.exists()), None)
+
+
+def import_ahead() -> None:
+    """Import what `write_failed_items` needs; a failed import is reported there."""
+    with suppress(ImportError):
+        import_module("pyarrow.parquet")
 
 
 def write_failed_items(
@@ -113,9 +122,33 @@ def _write_parquet(path: Path, run_id: str, batches: Iterator[list[FailedItem]])
         for batch in batches:
             columns = list(zip(*batch, strict=True))[: len(COLUMNS)]
             arrays = [
-                pa.array(values, type_) for values, (_, type_) in zip(columns, types, strict=True)
+                _integers(pa, values) if name in _INTEGERS else _texts(pa, values)
+                for name, values in zip(COLUMNS, columns, strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _integers(pa: Any, values: Sequence[int | None]) -> Any:
+    """Return an Arrow array; ``pa.array`` would import pandas, while the end of the run waits."""
+    numbers = array("q", [value or 0 for value in values])
+    buffers = [_validity(pa, values), pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(pa.int64(), len(values), buffers)
+
+
+def _texts(pa: Any, values: Sequence[str | None]) -> Any:
+    """Return an Arrow array, as `_integers`."""
+    texts = [(value or "").encode("utf-8", "backslashreplace") for value in values]
+    offsets = array("i", accumulate(map(len, texts), initial=0))
+    buffers = [_validity(pa, values), pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def _validity(pa: Any, values: Sequence[Any]) -> Any:
+    """Return Arrow's bitmap of the values that are not None."""
+    bits = bytearray((len(values) + 7) // 8)
+    for index, value in enumerate(values):
+        bits[index // 8] |= (value is not None) << index % 8
+    return pa.py_buffer(bytes(bits))
 
 
 def _write_csv(path: Path, _run_id: str, batches: Iterator[list[FailedItem]]) -> None:

@@ -33,6 +33,10 @@ _KINDS: dict[type, str] = {
 Inputs = (
     FileDataset | TabularDataset | MemoryDataset | str | os.PathLike[str] | DataPath | Sequence[Any]
 )
+_AS_TABLES = (
+    "read the files as tables: TabularDataset.from_delimited_files(...), or --format csv in the "
+    "terminal and in %%parallelrun"
+)
 Output = str | os.PathLike[str] | DataPath | tuple[Datastore, str]
 
 
@@ -136,7 +140,7 @@ class ParallelRunStep:
         if rows is not None and not is_table:
             msg = (
                 f"mini_batch_rows is {rows!r}, but the inputs are files, not tables. Give "
-                "mini_batch_size=5 (files), or inputs=TabularDataset.from_delimited_files(...)."
+                f"mini_batch_size=5 (files), or {_AS_TABLES}."
             )
             raise ConfigError(msg)
         if text is None:
@@ -145,7 +149,7 @@ class ParallelRunStep:
         if size.has_unit and not is_table:
             msg = (
                 f"mini_batch_size is {text!r}, a size in bytes; file inputs are counted in "
-                "files. Write, for example, mini_batch_size=5."
+                f"files. Write, for example, mini_batch_size=5, or {_AS_TABLES}."
             )
             raise ConfigError(msg)
         return BatchSpec(size.count, keys)

@@ -264,6 +264,37 @@ def numbers_to_the_last_digit(folder: Path) -> Made:
     return stated(folder / "a.csv", text, columns, column_types=types)
 
 
+NUMBERS: dict[str, Callable[[random.Random], str]] = {
+    "up_to_13_digits": lambda r: _with_point(r, r.randint(1, 13)),
+    "15_to_20_digits": lambda r: _with_point(r, r.randint(15, 20)),
+    "exponents": lambda r: (
+        f"{_with_point(r, r.randint(1, 9))}e{r.choice(['', '+', '-'])}{r.randint(0, 40)}"
+    ),
+}
+"""Forms of numbers: before pandas 3, its fast parser reads only the first one exactly."""
+
+
+def _with_point(rng: random.Random, digits: int) -> str:
+    """Return a number of some digits, most with a point somewhere, and some with a sign."""
+    text = str(rng.randrange(10 ** (digits - 1), 10**digits))
+    place = rng.randint(0, digits)
+    return rng.choice(["", "", "-"]) + (text[:place] or "0") + rng.choice([".", ""]) + text[place:]
+
+
+def _numbers(form: str) -> Callable[[Path], Made]:
+    def make(folder: Path) -> Made:
+        rng = random.Random(form)
+        texts = [NUMBERS[form](rng) for _ in range(500)]
+        text = "f,s\n" + "".join(f"{one},x\n" for one in texts)
+        columns = {"f": [float(one) for one in texts], "s": ["x"] * len(texts)}
+        return stated(folder / "a.csv", text, columns, column_types={"f": "float64", "s": "str"})
+
+    return make
+
+
+CASES += [Case(f"numbers_with_{form}", _numbers(form)) for form in NUMBERS]
+
+
 @case(pandas=NEVER, refusal="the quote at byte 10 is never closed")
 def a_quote_that_is_never_closed(folder: Path) -> Made:
     return refused(folder / "a.csv", 'a,b\n1,x\n2,"y\n', {"a": "int64", "b": "str"})

@@ -14,6 +14,9 @@ FLOAT_HOLDS = 1 << 53
 _LARGE_DIGITS = 16
 """The number of digits of 2^53: a larger whole number has at least as many."""
 
+_LONG = 16
+"""A number with 16 digits and points may have more digits than a float holds exactly."""
+
 _BLOCK = 1 << 17
 """Bytes that are looked at together: arrays of this size stay in the cache, and in mapped memory."""
 
@@ -87,3 +90,36 @@ def has_long_number(text: bytes) -> bool:
     for mark in b".eE":
         is_number &= array[others[before + 1]] != mark
     return bool(is_number.any())
+
+
+def may_round_twice(text: bytes) -> bool:
+    """Return whether pandas before 3 may read a number of a text inexactly by its fast parser.
+
+    That one multiplies or divides the digits by a power of ten. With fewer digits than 2^53 and no
+    exponent both are exact, and so is the result: the slow parser, ``round_trip``, finds the same.
+    """
+    import numpy as np
+
+    array = np.frombuffer(text, np.uint8)
+    return any(
+        _has_long_run(block) or _has_exponent(block)
+        for start in range(0, len(array), _BLOCK)
+        for block in [array[start : start + _BLOCK + _LONG]]
+    )
+
+
+def _has_long_run(array: Any) -> bool:
+    """Return whether so many bytes in a row are digits or points."""
+    run = (array - ord(".")) < ord("9") - ord(".") + 1
+    length = 1
+    while length < _LONG:  # a run of 2n bytes is two runs of n bytes
+        run = run[:-length] & run[length:]
+        length *= 2
+    return bool(run.any())
+
+
+def _has_exponent(array: Any) -> bool:
+    """Return whether an ``e`` is after a digit or a point, and before a digit or a mark such as a sign."""
+    before = (array[:-2] - ord(".")) < ord("9") - ord(".") + 1
+    after = (array[2:] - ord("+")) < ord("9") - ord("+") + 1
+    return bool((((array[1:-1] | 0x20) == ord("e")) & before & after).any())

@@ -212,6 +212,29 @@ def test_errors_of_another_encoding_name_file_and_offset(
         frames_of(read([good, path], encoding=encoding, column_types="str"))
 
 
+def lines_in(encoding: str, invalid: int) -> bytes:
+    return "".join(f"{k},{'Größe' if k < invalid else 'Size'}\n" for k in range(100)).encode(
+        encoding
+    )
+
+
+def test_a_file_in_another_encoding_is_refused_at_once(folder: Path) -> None:
+    path = put(folder, b"n,t\n" + lines_in("latin-1", 20), "latin.csv")
+    with pytest.raises(InputError) as refused:
+        read(path).check()
+    for part in (str(path), "0xf6", "offset 8 ", "not utf-8", "encoding='latin1'", "--encoding"):
+        assert part in str(refused.value)
+    read(path, encoding="latin1").check()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lines_in("latin-1", 7), "9,ö\n".encode() + lines_in("latin-1", 50), lines_in("utf8", 99)],
+)
+def test_a_file_with_some_invalid_rows_is_not_refused(folder: Path, content: bytes) -> None:
+    read(put(folder, b"n,t\n" + content)).check()
+
+
 @settings(max_examples=150)
 @example(content=b',,a\n"', encoding="utf8", types=None)
 @given(

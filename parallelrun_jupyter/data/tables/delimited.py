@@ -330,6 +330,7 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
     """
     try:
         first = open_table(source, dialect_of(options), is_first=True)
+        first.text.check_encoding(first.start)
     except (OSError, EOFError, ValueError) as error:
         msg = f"the input {source.name!r} could not be read as delimited text: {error}"
         raise InputError(msg) from error

@@ -24,14 +24,14 @@ test('the legend counts each mini-batch once', () => {
   assert.equal(shown(), '40 % ✓ 40 done ✗ 0 failed ▶ 2 running ○ 58 left');
   assert.equal(
     shown({ failed: 5, left: 55, retrying: 3, items_left: 550 }),
-    '45 % ✓ 40 done ✗ 5 failed ▶ 2 running ○ 50 left ↻ 3 to retry',
+    '45 % ✓ 40 done ✗ 5 failed ▶ 2 running ○ 50 left ↻ 3 to run again',
   );
 });
 
 test('the share is that of the items, of which a mini-batch may have some', () => {
   const waiting = { mini_batches: 1, succeeded: 0, running: 0, left: 1, retrying: 1 };
   const shownNow = shown({ ...waiting, items: 20, items_left: 2 });
-  assert.equal(shownNow, '90 % ✓ 0 done ✗ 0 failed ▶ 0 running ○ 0 left ↻ 1 to retry');
+  assert.equal(shownNow, '90 % ✓ 0 done ✗ 0 failed ▶ 0 running ○ 0 left ↻ 1 to run again');
   assert.equal(track('aria-valuetext'), '90 percent, 0 of 1 mini-batches');
 });
 

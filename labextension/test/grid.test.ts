@@ -64,7 +64,7 @@ test('each state of a mini-batch has its words', () => {
   draw(grid([LEFT, DONE, FAILED, RETRYING, RUNNING]));
   assert.deepEqual(descriptions(5), [
     ...['mini-batch 0: left', 'mini-batch 1: done', 'mini-batch 2: failed'],
-    ...['mini-batch 3: to retry', 'mini-batch 4: running'],
+    ...['mini-batch 3: to run again', 'mini-batch 4: running'],
   ]);
 });
 
@@ -74,7 +74,7 @@ test('a cell of many names its range, its progress and its states', () => {
   assert.deepEqual(descriptions(4), [
     'mini-batches 0 to 7: all done',
     'mini-batches 8 to 15: all done, some failed',
-    'mini-batches 16 to 23: 4/8 done, some failed, some to retry, some running',
+    'mini-batches 16 to 23: 4/8 done, some failed, some to run again, some running',
     'mini-batches 24 to 29: 0/8 done',
   ]);
 });

@@ -39,7 +39,7 @@ test('a mini-batch shows its items and attempts, as text', async () => {
   view.show(1234);
   assert.match(visibleText(view.node), /^Mini-batch 1,234/);
   await settle();
-  assert.match(visibleText(view.node), /to retry on n0w1/);
+  assert.match(visibleText(view.node), /to run again on n0w1/);
   assert.deepEqual(texts(view.node, 'li'), ['a.png', EVIL_AS_TEXT]);
   assert.match(visibleText(view.node), /and 10 other items/);
   assert.deepEqual(texts(view.node, 'tbody tr'), [

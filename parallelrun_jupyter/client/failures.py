@@ -129,7 +129,7 @@ def failure_of(follower: Follower, last: Snapshot) -> RunFailedError:
         reason = f"{reason}; {items}{' by its end' if ' failed; ' in reason else ''}"
     stopped = text.stopped_at_threshold(last)
     left = f" {plural(last['items_left'], 'item')} did not finish." if stopped else ""
-    message = "\n".join([*heads, f"run {last['run_id']} failed: {reason}.{left}"])
+    message = "\n".join([*heads, f"run {last['run_id']} failed: {reason.removesuffix('.')}.{left}"])
     remedy = [Remedy.TOLERATE] if stopped else []
     remedy += [Remedy.FAILED_ITEMS] if items else []
     if follower.record.script.call and last["items_succeeded"]:

@@ -91,6 +91,10 @@ def run_options(prog: str) -> OptionParser:
         " inferred from all rows. Repeatable.")  # fmt: skip
     add("--columns", action="append", metavar="NAMES", help="Columns of tables that run() gets,"
         " separated by commas; the others are not parsed. Default: all. Repeatable.")  # fmt: skip
+    add("--separator", metavar="CHARACTER", help="Separator of fields in csv, such as ';' or"
+        " '\\t' (a tab). Default: a comma.")  # fmt: skip
+    add("--encoding", metavar="NAME", help="Encoding of csv and jsonl, such as latin1 or utf16."
+        " Default: utf8.")  # fmt: skip
     add("--missing", action="append", metavar="WORDS", help="Texts in csv that count as missing,"
         " separated by commas, such as ,NA,- (the empty field, NA and -). Default: the empty field;"
         " in columns of numbers and dates also NA and the other markers of pandas.")  # fmt: skip
@@ -229,13 +233,15 @@ def config_of(options: argparse.Namespace, **settings: Any) -> ParallelRunConfig
 _READING_FORMS = {
     "column_types": ("csv", "jsonl"),
     "columns": ("csv", "jsonl", "parquet"),
+    "separator": ("csv",),
+    "encoding": ("csv", "jsonl"),
     "missing": ("csv",),
 }
 """The formats that each argument for reading tables is for."""
 
 
 def reading_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments for reading tables: ``column_types``, ``columns`` and ``missing``, if present.
+    """Return the arguments for reading tables that are present, by the names that readers give them.
 
     Raises
     ------
@@ -247,6 +253,11 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
         reading["column_types"] = _column_types(options.column_types)
     if options.columns:
         reading["columns"] = [name for names in options.columns for name in names.split(",")]
+    if options.separator is not None:
+        # Shells and cells pass these two characters on as they are written.
+        reading["separator"] = options.separator.replace("\\t", "\t")
+    if options.encoding is not None:
+        reading["encoding"] = options.encoding
     if options.missing and options.no_missing:
         raise ConfigError("--missing and --no-missing contradict each other; give one of them.")
     if options.missing:

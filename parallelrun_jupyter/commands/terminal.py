@@ -14,6 +14,8 @@ from ..errors import ConfigError
 from ..notebook.live import watch_json
 from ..runs.failed_items import FailedItem, failed_items
 from ..runs.output.failed_items_file import failed_items_file
+from ..runs.run_folder import RunFolder
+from ..runs.run_record import RunRecord
 from ..runs.snapshot.follower import Follower
 from ..runs.snapshot.result_pages import RowQuery
 from ..version import __version__
@@ -252,7 +254,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.detach:
         print(run.run_id)
         return 0
+    for line in replaced_lines(run.folder, Follower(run.folder).record):
+        print(line)
     return _wait(run)
+
+
+def replaced_lines(folder: RunFolder, record: RunRecord) -> list[str]:
+    """Return a note if the output of a new run will replace a file that was there before."""
+    path = folder.final_file(record)
+    is_local = record.output.destination is not None and record.output.storage is None
+    if not (is_local and record.output.append_rows and path.is_file()):
+        return []
+    if path.stat().st_mtime >= record.created_at:
+        return []
+    return [plain(f"note: when the run completes, it replaces {path}, which an earlier run wrote")]
 
 
 def _wait(run: Run) -> int:

@@ -42,11 +42,17 @@ def headline(snapshot: Snapshot) -> str:
     return state
 
 
+def is_reading_tables(snapshot: Snapshot) -> bool:
+    """Return whether all rows of tables are read, to decide their types, before they are split."""
+    is_split = snapshot["mini_batches"] or snapshot["plan_finished"]
+    return not is_split and snapshot["items"] > 0
+
+
 def progress_line(snapshot: Snapshot) -> str:
     """Return one line with counts, rate and times."""
     if not snapshot["mini_batches"] and not snapshot["plan_finished"]:
         activity = "listing the inputs"
-        if snapshot["items"]:  # tables are scanned before they are split
+        if is_reading_tables(snapshot):
             activity = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
         return f"{activity} · {format_duration(snapshot['elapsed_s'])}"
     done = snapshot["items"] - snapshot["items_left"]
@@ -60,7 +66,7 @@ def progress_line(snapshot: Snapshot) -> str:
     if snapshot["items_failed"]:
         parts.append(f"{plural(snapshot['items_failed'], 'item')} failed")
     if snapshot["retrying"] and not snapshot["is_final"]:
-        parts.append(f"{snapshot['retrying']:,} to retry")
+        parts.append(f"{snapshot['retrying']:,} to run again")
     if snapshot["items_per_s"] >= 0.05:
         rate = snapshot["items_per_s"]
         parts.append(f"{rate:,.0f} items/s" if rate >= 10 else f"{rate:.1f} items/s")
@@ -278,6 +284,8 @@ def _resume_lines(snapshot: Snapshot, *, has_python: bool = True) -> list[str]:
         return [f"to resume with a larger budget: {call}{command} --budget USD"]
     if not snapshot["can_resume"]:
         return []
+    if snapshot["state"] == "Failed" and not snapshot["mini_batches"]:
+        return []  # nothing has run: the inputs must change first, and then a new run does the same
     if snapshot["state"] != "Completed":
         lines = [f"to resume: {'run.resume(), ' if has_python else ''}{command}"]
         if stopped_at_threshold(snapshot):
@@ -316,6 +324,7 @@ class LinePrinter:
         self._step = step_percent
         self._last_step = -1
         self._last_state = ""
+        self._is_reading = False
         self._printed_groups: set[str] = set()
         self._printed_notes: set[str] = set()
 
@@ -333,11 +342,14 @@ class LinePrinter:
         percent = int(share_done(snapshot) * 100)
         state = snapshot["state"]
         step = percent // self._step
-        if snapshot["is_final"] or state != self._last_state or step != self._last_step:
+        is_reading, was_reading = is_reading_tables(snapshot), self._is_reading
+        self._is_reading = is_reading
+        is_new = state != self._last_state or step != self._last_step
+        if snapshot["is_final"] or is_new or (is_reading and not was_reading):
             self._last_state, self._last_step = state, step  # a change of types drops rows: fewer
             shown = headline(snapshot)
             done = f"{percent} % · " if snapshot["plan_finished"] else ""
-            lines.append(f"{plain(shown)}: {done}{progress_line(snapshot)}")
+            lines.append(f"{plain(shown).removesuffix('.')}: {done}{progress_line(snapshot)}")
             lines += filter(None, [calls_line(snapshot)])
         if snapshot["is_final"] and snapshot["output"]:
             lines.append(f"{plural(snapshot['rows'], 'row')} in {plain(snapshot['output'])}")

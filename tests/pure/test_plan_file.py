@@ -80,6 +80,23 @@ def test_a_plan_is_written_and_read(tmp_path: Path, inputs: Path) -> None:
     assert (reports[0][:2], reports[-1]) == ((1, 5), (5, 23, True))
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", "a,b\n"])
+def test_inputs_without_items_are_an_error_that_names_the_files(tmp_path: Path, text: str) -> None:
+    names = [str(tmp_path / f"{number}.csv") for number in range(5)]
+    for name in names:
+        Path(name).write_text(text)
+    one = record(inputs={"datasets": [TabularDataset.from_delimited_files(names[:1]).spec()]})
+    with pytest.raises(InputError, match=f"nothing to run. No rows are in '{names[0]}'$"):
+        write_plan(one, tmp_path / "plan.jsonl", lambda *_: None)
+    more = record(inputs={"datasets": [TabularDataset.from_delimited_files(names).spec()]})
+    with pytest.raises(InputError, match=f"'{names[2]}' and 2 more files$"):
+        write_plan(more, tmp_path / "plan.jsonl", lambda *_: None)
+    Path(names[4]).write_text("a,b\n1,2\n")
+    reports: list[tuple[int, int, bool]] = []
+    write_plan(more, tmp_path / "plan.jsonl", lambda *counts: reports.append(counts))
+    assert reports[-1] == (1, 1, True), "empty files beside others are no error"
+
+
 @given(cut=st.integers(0, 2000))
 @settings(max_examples=40)
 def test_a_plan_that_was_cut_off_is_completed_to_the_same_bytes(

@@ -212,6 +212,29 @@ def test_errors_of_another_encoding_name_file_and_offset(
         frames_of(read([good, path], encoding=encoding, column_types="str"))
 
 
+def lines_in(encoding: str, invalid: int) -> bytes:
+    return "".join(f"{k},{'Größe' if k < invalid else 'Size'}\n" for k in range(100)).encode(
+        encoding
+    )
+
+
+def test_a_file_in_another_encoding_is_refused_at_once(folder: Path) -> None:
+    path = put(folder, b"n,t\n" + lines_in("latin-1", 20), "latin.csv")
+    with pytest.raises(InputError) as refused:
+        read(path).check()
+    for part in (str(path), "0xf6", "offset 8 ", "not utf-8", "encoding='latin1'", "--encoding"):
+        assert part in str(refused.value)
+    read(path, encoding="latin1").check()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [lines_in("latin-1", 7), "9,ö\n".encode() + lines_in("latin-1", 50), lines_in("utf8", 99)],
+)
+def test_a_file_with_some_invalid_rows_is_not_refused(folder: Path, content: bytes) -> None:
+    read(put(folder, b"n,t\n" + content)).check()
+
+
 @settings(max_examples=150)
 @example(content=b',,a\n"', encoding="utf8", types=None)
 @given(
@@ -424,6 +447,32 @@ def test_a_file_that_looks_escaped_is_warned_about_once(folder: Path, types: Any
         list(read(path, column_types=types).mini_batches(0, BatchSpec(1)))
 
 
+@pytest.mark.parametrize(("given", "separator"), [(",", ";"), (",", "\t"), (",", "|"), (";", ",")])
+def test_a_wrong_separator_is_warned_about_and_the_right_one_is_not(
+    folder: Path, given: str, separator: str
+) -> None:
+    path = put(folder, f"id{separator}name\n1{separator}a\n", "sep.csv")
+    said: list[str] = []
+    with input_warnings_to(said.append):
+        list(read(path, separator=given).mini_batches(0, WHOLE))
+    [text] = said
+    assert f"sep.csv' is read as a table of one column, {f'id{separator}name'!r}" in text
+    assert f"the separator is {given!r}." in text
+    assert f"give separator={separator!r}, or the option --separator {separator!r}" in text
+    with input_warnings_to(said.append):
+        list(read(path, separator=separator).mini_batches(0, WHOLE))
+    assert said == [text]
+
+
+@pytest.mark.parametrize("text", ["name\na;b\n", "a;b,c\n1,2\n", '"a,b;c"\n1\n'])
+def test_a_separator_in_a_value_or_among_other_columns_is_no_wrong_separator(
+    folder: Path, text: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(read(put(folder, text)).mini_batches(0, WHOLE))
+
+
 @pytest.mark.parametrize(
     "text", ['a,b\n"C:\\dir\\",1\n', 'a\n"{""k"": ""x\\""y""}"\n', "a\n\\x\n", 'a\n"x\\"\n']
 )
@@ -485,6 +534,32 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
     assert list(table.to_pandas_dataframe()) == ["id", "t"]
 
 
+@pytest.mark.parametrize("word", ["\\t", "\t"])
+def test_separator_and_encoding_as_command_line_options(folder: Path, word: str) -> None:
+    path = put(folder, "id\tname\n1\tGr\u00fc\u00dfe\n".encode("latin-1"), "tabs.csv").as_posix()
+    options = typed("--format", "csv", "--separator", word, "--encoding", "latin1")
+    [table] = inputs_of([path], "csv", reading=reading_of(options))
+    assert table.to_pandas_dataframe().to_dict("list") == {"id": [1], "name": ["Gr\u00fc\u00dfe"]}
+    lines = reading_of(typed("--format", "jsonl", "--encoding", "latin1"))
+    assert lines == {"encoding": "latin1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--separator", ";;"], "separator is ';;'; expected one ASCII character"),
+        (["--separator", ""], "separator is ''; expected one ASCII character"),
+        (["--encoding", "latin0"], "unknown encoding 'latin0'; use, for example, 'utf8'"),
+    ],
+)
+def test_a_bad_separator_or_encoding_is_refused(
+    folder: Path, words: list[str], message: str
+) -> None:
+    path = put(folder, "a\n1\n", "bad.csv").as_posix()
+    with pytest.raises(InputError, match=re.escape(message)):
+        inputs_of([path], "csv", reading=reading_of(typed("--format", "csv", *words)))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -496,6 +571,12 @@ def test_types_and_missing_words_as_command_line_options(folder: Path) -> None:
         (["--column-types", "=str", "--format", "csv"], "expected NAME=TYPE"),
         (["--columns", "a"], "--columns is for tables of the format csv or jsonl or parquet, but"
          " --format is missing. Add --format csv"),
+        (["--separator", ";"], "--separator is for tables of the format csv, but --format is missing."
+         " Add --format csv"),
+        (["--separator", ";", "--format", "jsonl"], "--separator is for tables of the format csv, but"
+         " --format is jsonl. Leave --separator out"),
+        (["--encoding", "latin1", "--format", "parquet"], "--encoding is for tables of the format csv"
+         " or jsonl, but --format is parquet"),
         (["--missing", "-", "--no-missing"], "contradict each other"),
     ],
 )  # fmt: skip

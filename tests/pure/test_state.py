@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from parallelrun_jupyter.commands.terminal import replaced_lines
 from parallelrun_jupyter.errors import RunFolderError
 from parallelrun_jupyter.runs import driver_lock
 from parallelrun_jupyter.runs.journal import events as ev
@@ -409,6 +410,10 @@ def test_a_resume_is_proposed_only_where_it_can_help(folder: RunFolder) -> None:
     kept = snapshot_of(folder, *PLANNED, too_short, short, end)
     assert kept["groups"][0]["items_missing"] > kept["error_threshold"] >= 0
     assert "to resume" not in text_view(kept)
+    unplanned = snapshot_of(folder, *STARTED, ev.RunFinished(9, "Failed", "bad header.", "", 0))
+    assert "to resume" not in text_view(unplanned)
+    lines = LinePrinter().lines(unplanned)
+    assert [line[:27] for line in lines] == ["Failed: bad header: listing"]
 
 
 def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:
@@ -436,9 +441,9 @@ def test_a_warning_is_printed_once(folder: RunFolder) -> None:
 
 def test_nothing_is_to_be_retried_after_the_end(folder: RunFolder) -> None:
     events = [*PLANNED, failed(1, 2, is_last=False)]
-    assert " · 1 to retry · " in text_view(snapshot_of(folder, *events))
+    assert " · 1 to run again · " in text_view(snapshot_of(folder, *events))
     end = ev.RunFinished(9, "Failed", "too many", "", 0)
-    assert "to retry" not in text_view(snapshot_of(folder, *events, end))
+    assert "to run again" not in text_view(snapshot_of(folder, *events, end))
 
 
 def test_lines_are_said_once_per_step(folder: RunFolder) -> None:
@@ -451,6 +456,43 @@ def test_lines_are_said_once_per_step(folder: RunFolder) -> None:
     dropped = [ev.RowsDropped(101, k, 0, 5, 5, 5, 5, "") for k in range(100)]
     fewer = printer.lines(snapshot_of(folder, *events, *dropped))
     assert [line[:12] for line in fewer] == ["Running: 0 %"]
+
+
+def test_reading_all_rows_of_tables_is_said_once(folder: RunFolder) -> None:
+    printer = LinePrinter()
+    begun = (*STARTED, ev.StateEntered(2, "Planning"))
+    said = [
+        printer.lines(
+            snapshot_of(folder, *begun, *(ev.MiniBatchesPlanned(5, 0, rows),) * (rows > 0))
+        )
+        for rows in (0, 0, 2000, 3000)
+    ]
+    assert [len(lines) for lines in said] == [1, 0, 1, 0]
+    assert said[2][0].startswith("Planning: reading the inputs, 2,000 rows so far")
+
+
+def test_mini_batches_whose_rows_were_dropped_run_again(folder: RunFolder) -> None:
+    dropped = (succeeded(0, 7), ev.TypesChanged(8, "n"), ev.RowsDropped(8, 0, 0, 5, 5, 5, 5, ""))
+    text = text_view(snapshot_of(folder, *PLANNED, *dropped))
+    assert " · 1 to run again · " in text
+    assert "retr" not in text, "nothing has failed"
+
+
+def test_a_file_of_an_earlier_run_that_will_be_replaced_is_noted(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    output = {"destination": str(tmp_path / "out"), "file_name": "rows.txt"}
+    one = record(output=output)
+    path = folder.final_file(one)
+    assert replaced_lines(folder, one) == []
+    path.parent.mkdir()
+    path.write_text("1\n")
+    os.utime(path, (CREATED + 1, CREATED + 1))
+    assert replaced_lines(folder, one) == [], "the run itself wrote it"
+    os.utime(path, (CREATED - 9, CREATED - 9))
+    [line] = replaced_lines(folder, one)
+    assert str(path) in line
+    assert replaced_lines(folder, record(output={**output, "append_rows": False})) == []
 
 
 def test_bars_are_as_long_as_they_should_be() -> None:

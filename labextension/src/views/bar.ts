@@ -24,7 +24,7 @@ const KINDS: readonly Kind[] = [
     always: true,
     value: (s) => Math.max(0, s.left - s.running - toRetry(s)),
   },
-  { name: 'retrying', glyph: '↻', words: 'to retry', always: false, value: toRetry },
+  { name: 'retrying', glyph: '↻', words: 'to run again', always: false, value: toRetry },
 ];
 
 /** Returns the mini-batches that are done, with those that a service has only counted. */

@@ -98,7 +98,7 @@ export class CellsChart extends Chart {
     const states = [
       cell.eighths === 8 ? t('all done') : t('{0}/8 done', cell.eighths),
       cell.failed ? t('some failed') : '',
-      cell.retrying ? t('some to retry') : '',
+      cell.retrying ? t('some to run again') : '',
       cell.running ? t('some running') : '',
     ];
     const range = t('mini-batches {0} to {1}', count(first), count(last));
@@ -133,7 +133,7 @@ function stateOf(cell: ReturnType<typeof cellAt>): string {
     return t('running');
   }
   if (cell.failed || cell.retrying) {
-    return cell.failed ? t('failed') : t('to retry');
+    return cell.failed ? t('failed') : t('to run again');
   }
   return cell.eighths === 8 ? t('done') : t('left');
 }

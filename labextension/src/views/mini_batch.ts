@@ -129,7 +129,7 @@ const WORDS: Readonly<Record<string, string>> = {
   succeeded: 'done',
   'partly failed': 'partly failed',
   failed: 'failed',
-  retrying: 'to retry',
+  retrying: 'to run again',
   running: 'running',
 };
 

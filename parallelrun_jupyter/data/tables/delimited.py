@@ -40,6 +40,8 @@ HEADERS = (
 )
 """Which files have a line of column names, under the names of Azure's MLTable."""
 
+_USUAL_SEPARATORS = ";\t|,"
+
 _HEADER_ALIASES = {
     "only_first_file_has_headers": "from_first_file",
     "all_files_have_same_headers": "all_files_same_headers",
@@ -328,6 +330,7 @@ def check_delimited(source: TableFile, options: dict[str, Any]) -> None:
     """
     try:
         first = open_table(source, dialect_of(options), is_first=True)
+        first.text.check_encoding(first.start)
     except (OSError, EOFError, ValueError) as error:
         msg = f"the input {source.name!r} could not be read as delimited text: {error}"
         raise InputError(msg) from error
@@ -350,12 +353,28 @@ def plan_delimited(sources: Sources, options: dict[str, Any], cut: BatchSpec) ->
     """
     dialect = dialect_of(options)
     columns, first = _columns(sources, dialect)
+    _check_separator(columns, first, dialect)
     fixed_types = fixed_types_of(options, columns)
     used = used_columns(options, columns)
     pass_ = DelimitedPass(dialect, columns, fixed_types, Rules.of(options), used)
     if cut.assumes_types and pass_.inferences:
         pass_.look = _first_look(sources, pass_, first)
     yield from (_plan_at_once if pass_.is_decided else _plan_inferred)(sources, pass_, first, cut)
+
+
+def _check_separator(columns: list[str], first: str, dialect: Dialect) -> None:
+    """Warn if a table has a single column that another separator would divide."""
+    if len(columns) != 1 or dialect.header == "no_header":
+        return
+    [name] = columns
+    likely = max(_USUAL_SEPARATORS, key=name.count)
+    if likely in name and dialect.separator not in name:  # otherwise its quotes are right
+        text = (
+            f"{first!r} is read as a table of one column, {name[:100]!r}, because the separator is "
+            f"{dialect.separator!r}. If the separator of the file is {likely!r}, give separator={likely!r}, "
+            f"or the option --separator {likely!r}."
+        )
+        warnings.warn(text, InputWarning, stacklevel=2)
 
 
 def _plan_at_once(sources: Sources, pass_: DelimitedPass, first: str, cut: BatchSpec) -> Plan:

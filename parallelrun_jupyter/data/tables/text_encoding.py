@@ -28,6 +28,10 @@ _PROBED_BYTES = 1 << 22
 _FIRST_BLOCK_BYTES = 1 << 16
 """A small first block: many readers of a file need its header only."""
 
+_SEVERAL = 8
+"""So many lines must be invalid, and none with such characters valid, before a file counts as one of
+another encoding."""
+
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma", ".zip": "zip"}
 _MARKS = {
     "utf-16": ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
@@ -196,6 +200,33 @@ class TextFile:
                 data = file.read(_PROBE_BYTES)
                 data += b"\n" if third == 3 else b""  # the last row may lack its line end
                 yield data[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
+
+    def check_encoding(self, start: int) -> None:
+        """Check, from an offset on, that the first lines are not in another encoding.
+
+        They are if several lines have characters beyond ASCII, and none of these lines is valid. Of
+        other files only the rows with invalid bytes fail, when they are read.
+
+        Raises
+        ------
+        ValueError
+            They are; the message names the first byte that is not valid.
+        OSError
+            The file cannot be read.
+        """
+        text = self.head(start, _FIRST_BLOCK_BYTES)
+        if text is None or text.isascii():
+            return
+        lines = [line for line in text.splitlines() if not line.isascii()]
+        if len(lines) >= _SEVERAL and not any(map(self._is_valid, lines)):
+            self.check_text(text, start + len(text))
+
+    def _is_valid(self, text: bytes) -> bool:
+        try:
+            text.decode(self.encoding)
+        except UnicodeDecodeError:
+            return False
+        return True
 
     def check_text(self, text: bytes, end: int) -> None:
         """Check that a part of the content is valid in the encoding, and has no zero byte.

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from ...data.batching import BatchSpec
 from ...data.datasets import inputs
+from ...data.datasets.file_dataset import FileDataset
 from ...data.local.file_versions import FileVersions
 from ...errors import InputError
 from ...files import replacing
@@ -33,6 +34,7 @@ _WRITE_S = 0.05
 _REPORT_S = 1.0
 _READ_BYTES = 1 << 18
 _MARK_EVERY = 16
+_SHOWN_FILES = 3
 
 Report: TypeAlias = Callable[[int, int, bool], None]
 """Called with the totals so far, ``(mini_batches, items)``, and whether they are final."""
@@ -215,13 +217,32 @@ def _list_inputs(
             places.write()
             report(total, items, False)  # noqa: FBT003 - is_end
             lines, size, written_at = [], 0, time.monotonic()
-    if total < len(earlier):
-        raise InputError(_refusal(inputs.difference(earlier[total], None)))
+    _check_end(record, earlier, total)
     lines.append(_end_line(total, items))
     _write(file.fileno(), lines)
     places.write()
     os.fsync(file.fileno())
     report(total, items, True)  # noqa: FBT003 - is_end
+
+
+def _check_end(record: RunRecord, earlier: Sequence[bytes], total: int) -> None:
+    """Check that the inputs have mini-batches, and at least those of an earlier plan."""
+    if total < len(earlier):
+        raise InputError(_refusal(inputs.difference(earlier[total], None)))
+    if not total:
+        raise InputError(_no_items(record.inputs.datasets))
+
+
+def _no_items(specs: list[dict[str, Any]]) -> str:
+    """Return the error of inputs without items: only tables may have none, and their files are named."""
+    tables = [FileDataset.of_spec(spec) for spec in specs if spec["kind"] == "tabular"]
+    names = [file[0] for table in tables for folder in table.folders() for file in folder]
+    text = "the inputs contain no items: nothing to run"
+    if not names:
+        return text
+    shown = ", ".join(map(repr, names[:_SHOWN_FILES]))
+    hidden = len(names) - _SHOWN_FILES
+    return f"{text}. No rows are in {shown}{f' and {hidden:,} more files' if hidden > 0 else ''}"
 
 
 def _check_inputs(

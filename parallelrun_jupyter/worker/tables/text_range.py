@@ -85,7 +85,7 @@ def encoding_hint(head: bytes, encoding: str) -> str:
     for start, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if head[start::2].count(0) > len(head) // 4:
             return "every second byte is zero, as in UTF-16: give encoding=%r" % name
-    return "give the file's encoding="
+    return "give the file's encoding=, such as encoding='latin1' (or the option --encoding latin1)"
 
 
 def undecodable_byte(byte: int, offset: int, encoding: str, reason: str, head: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Finds numbers in the bytes of delimited text whose type pandas does not tell, at memory speed."""
+"""Finds numbers that pandas may read inexactly, or whose type it does not tell, at memory speed."""
 
 from __future__ import annotations
 

@@ -150,6 +150,19 @@ class AssumedPlan:
         os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
         return first, last + 1, _warning(changes)
 
+    def line_of_all_rows(self, text: bytes) -> bytes:
+        """Return a line of the plan with the types of all rows of its input, as `decide` does.
+
+        Raises
+        ------
+        InputError
+            The columns cannot be read any more.
+        """
+        line = PlanLine.decode(text)
+        number = line.input_number
+        _decide(line.table, self._types_of(number, self._files()[number], lambda: None))
+        return line.encode() + b"\n"
+
     def _files(self) -> dict[int, dict[FileItem, None]]:
         """Return the files of each input whose types were assumed, in order.
 
@@ -158,7 +171,7 @@ class AssumedPlan:
         files: dict[int, dict[FileItem, None]] = {}
         with open(self._path, "rb") as plan:
             for text in plan:
-                if ASSUMED in text:
+                if ASSUMED in text and text.endswith(b"\n"):  # the last line may be incomplete
                     line = PlanLine.decode(text)
                     files.setdefault(line.input_number, {}).update(dict.fromkeys(line.files))
         return files

@@ -237,8 +237,11 @@ class Planner:
             return
         lacks_types = self._is_open and not self._is_urgent()
         if not is_over and (lacks_types or not self._is_planned):
-            text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
-            self._post(PlanFailed(f"{text} to list them again", end.traceback))
+            what, again = "the inputs could not be listed", "list them"
+            if self._is_planned:
+                what, again = "the column types could not be decided", "decide them"
+            text = f"{what}: {end.sentence} Fix this and resume the run to {again}"
+            self._post(PlanFailed(text, end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))

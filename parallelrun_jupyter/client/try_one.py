@@ -205,7 +205,7 @@ def line_of(folder: RunFolder, mini_batch: int) -> bytes:
     print("The column types are not known yet: they are inferred from all rows of the input.")
     from ..engine.planning.assumed_plan import AssumedPlan
 
-    plan = AssumedPlan(folder.read_record(), folder.plan, is_over=lambda: False)
+    plan = AssumedPlan(folder.read_record(), folder.plan)
     return local_line(plan.line_of_all_rows(planned), specs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -60,12 +61,21 @@ class AssumedPlan:
         The plan file.
     is_over
         Returns whether the run is over.
+    count_succeeded
+        Returns how many of the first mini-batches have succeeded, so that their types are confirmed.
     """
 
-    def __init__(self, record: RunRecord, path: Path, is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        record: RunRecord,
+        path: Path,
+        is_over: Callable[[], bool] = lambda: False,
+        count_succeeded: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._record = record
         self._path = path
         self._is_over = is_over
+        self._count_succeeded = count_succeeded
 
     # Confirmation
 
@@ -90,7 +100,11 @@ class AssumedPlan:
     def _ranges(self) -> Iterator[PlanLine]:
         """Yield the rows to confirm, the last ones first: workers begin with the first ones."""
         joined: PlanLine | None = None
-        for text in _lines_backwards(self._path):
+        lines = _lines_backwards(self._path)
+        mini_batches = json.loads(next(lines))[1]  # the last line ends the plan
+        for mini_batch, text in zip(reversed(range(mini_batches)), lines, strict=True):
+            if mini_batch < self._count_succeeded():
+                break
             if ASSUMED not in text:
                 continue
             line = PlanLine.decode(text)

@@ -20,8 +20,8 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunCalls, RunRecord
 from ..worker.answers import answers_of
 from ..worker.calls.by_item import by_item
-from ..worker.context_argument import with_context
 from ..worker.context import load
+from ..worker.context_argument import with_context
 from ..worker.failures import BadInput, TypesDiffer, message_of
 from ..worker.output.formats import TEXT
 from ..worker.output.results import encode_result, materialized

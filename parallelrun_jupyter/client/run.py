@@ -467,8 +467,5 @@ class Run(KeptRun):
             The run has no such mini-batch, or its files could not be downloaded.
         """
         __tracebackhide__ = True
-        from ..data.staging.local_copies import local_line
-
-        record = self._follower.record
-        line = local_line(line_of(self.folder, mini_batch), record.inputs.datasets)
-        return trial_of(self.folder, record).run(line, mini_batch)
+        line = line_of(self.folder, mini_batch)
+        return trial_of(self.folder, self._follower.record).run(line, mini_batch)

@@ -20,8 +20,9 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_record import RunCalls, RunRecord
 from ..worker.answers import answers_of
 from ..worker.calls.by_item import by_item
+from ..worker.context import load
 from ..worker.context_argument import with_context
-from ..worker.failures import message_of
+from ..worker.failures import BadInput, TypesDiffer, message_of
 from ..worker.output.formats import TEXT
 from ..worker.output.results import encode_result, materialized
 from ..worker.plan_line import END_MARK, PlanLine
@@ -183,6 +184,46 @@ def side_paths(side_inputs: Sequence[Mapping[str, Any]]) -> dict[int, str]:
 
 
 def line_of(folder: RunFolder, mini_batch: int) -> bytes:
+    """Return the plan line of a mini-batch of a run, with local paths.
+
+    If its column types are only assumed, and its rows have others, they are inferred from all rows
+    of the input, as they would be when the run is resumed.
+
+    Raises
+    ------
+    InputError
+        The run has no such mini-batch, or has not planned it yet; or its files could not be
+        downloaded, or not be read.
+    """
+    from ..data.staging.local_copies import local_line
+
+    specs = folder.read_record().inputs.datasets
+    planned = _planned_line(folder, mini_batch)
+    line = local_line(planned, specs)
+    if not _is_in_doubt(line):
+        return line
+    print("The column types are not known yet: they are inferred from all rows of the input.")
+    from ..engine.planning.assumed_plan import AssumedPlan
+
+    plan = AssumedPlan(folder.read_record(), folder.plan)
+    return local_line(plan.line_of_all_rows(planned), specs)
+
+
+def _is_in_doubt(line: bytes) -> bool:
+    """Return whether rows may have other column types than those that were assumed for them."""
+    plan_line = PlanLine.decode(line)
+    if not plan_line.is_table or "assumed" not in plan_line.table:
+        return False
+    try:
+        load(plan_line)
+    except TypesDiffer:
+        return True
+    except BadInput:
+        pass  # the trial raises it
+    return False
+
+
+def _planned_line(folder: RunFolder, mini_batch: int) -> bytes:
     """Return the plan line of a mini-batch of a run.
 
     Raises

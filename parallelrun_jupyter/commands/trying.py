@@ -13,7 +13,6 @@ from types import TracebackType
 from ..client.run import Run
 from ..client.try_one import Trial, line_of, trial_of
 from ..config.entry_script import check_script
-from ..data.staging.local_copies import local_line
 from ..errors import ConfigError, EntryScriptError
 from ..runs.run_record import RunRecord
 from ..worker.failures import BadResult
@@ -56,7 +55,7 @@ def try_one(run: Run, options: argparse.Namespace) -> int:
             raise ConfigError(msg)
         signal.alarm(options.timeout)  # its default action ends the process, whatever it does
     record = run.folder.read_record()
-    line = local_line(line_of(run.folder, options.mini_batch), record.inputs.datasets)
+    line = line_of(run.folder, options.mini_batch)
     trial = trial_of(run.folder, record)
     if options.entry_script:
         trial = _corrected(trial, record, options.entry_script)

@@ -411,6 +411,7 @@ class Driver:
         self._control_at = now + _CONTROL_S
         self._handle(signals.TimePassed())
         self._pool.set_mini_batches_left(self._scheduler.state.left)
+        self._planner.note_statuses(self._scheduler.state.statuses)
         for name in os.listdir(self._folder.control):
             if name == remote_logs.REQUEST:
                 (self._folder.control / name).unlink(missing_ok=True)  # the request may be repeated

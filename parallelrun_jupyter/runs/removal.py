@@ -10,10 +10,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import Remedy, RunFolderError
+from ..errors import ParallelRunError, Remedy, RunFolderError
 from ..files import try_lock
 from .driver_lock import wait_for_release
 from .journal.pipelines import fold, read_events
@@ -31,6 +31,8 @@ from .snapshot.follower import Follower
 
 _DRIVER_LIMIT_S = 5.0
 _TRIES = 3
+_LATEST = 1000
+"""The number of newest runs whose joined rows are looked for: each one is a request to a network's file system."""
 
 
 def remove_run(folder: RunFolder, uses: Mapping[str, str] | None = None) -> int:
@@ -100,6 +102,17 @@ def remove_leftovers() -> int:
                 )
                 raise RunFolderError(msg) from error
     return freed
+
+
+def remove_joined() -> None:
+    """Remove the joined rows of runs whose driver was killed: a resume joins them again."""
+    for name in names_in(runs_folder())[:_LATEST]:
+        folder = RunFolder(runs_folder() / name)
+        if not folder.joined.exists():
+            continue
+        # The run is active, or has just been removed, or cannot be written.
+        with suppress(ParallelRunError, OSError), _without_driver(folder):
+            folder.joined.unlink(missing_ok=True)
 
 
 def uses_of_runs() -> dict[str, str]:

@@ -176,6 +176,11 @@ class RunFolder(Folder):
         return self.path / "output"
 
     @property
+    def joined(self) -> Path:
+        """The rows of a large output so far, in input order, while a driver joins them."""
+        return self.path / "joined.tmp"
+
+    @property
     def row_notes(self) -> Path:
         """Types and row ends that the output file cannot represent; missing if there are none."""
         return self.path / "row_notes.jsonl"

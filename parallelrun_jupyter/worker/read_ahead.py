@@ -40,6 +40,12 @@ is tried again.
 _LARGEST_BYTES = 32 << 20
 """Larger mini-batches are not read ahead, so that a worker never holds two of them."""
 
+_FORK_WAIT_S = 5.0
+"""A process that the script forks waits at most so long for rows that are being read.
+
+A longer reading waits for a file system, and holds nothing that the forked process could miss.
+"""
+
 _CELL_BYTES = 16
 """What a value of Parquet takes in memory: its rows have no size in bytes."""
 
@@ -49,7 +55,7 @@ class ReadAhead:
 
     Only rows of tables are read ahead, and only of mini-batches that run as a whole. If they cannot be
     read, that is forgotten: they are read again when their mini-batch runs, and fail there. A process
-    that the script forks waits until no rows are being read.
+    that the script forks waits until no rows are being read, at most `_FORK_WAIT_S`.
 
     Parameters
     ----------
@@ -91,7 +97,10 @@ class ReadAhead:
         self._loaded: SimpleQueue[Any]
         self._reads_command = False
         self._loads = False
+        #: held while rows are read, and while a process is forked; the threads that fork with it
         self._lock = _thread.allocate_lock()
+        self._forking: set[int] = set()
+        self._fork_wait_s = _FORK_WAIT_S
 
     # For the main thread
 
@@ -162,11 +171,27 @@ class ReadAhead:
             return None
         self._requests = requests
         os.register_at_fork(
-            before=self._lock.acquire,
-            after_in_parent=self._lock.release,
-            after_in_child=self._lock.release,
+            before=self._before_fork,
+            after_in_parent=self._after_fork,
+            after_in_child=self._after_fork_in_child,
         )
         return requests
+
+    def _before_fork(self) -> None:
+        if self._lock.acquire(timeout=self._fork_wait_s):
+            self._forking.add(_thread.get_ident())
+        else:
+            self._is_over, self._fork_wait_s = True, 0.0
+
+    def _after_fork(self) -> None:
+        if _thread.get_ident() in self._forking:
+            self._forking.remove(_thread.get_ident())
+            self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._forking.clear()
+        if self._lock.locked():  # by this thread, or by one that does not exist here
+            self._lock.release()
 
     def end(self) -> None:
         """Read nothing ahead any more, as memory is lacking."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pandas as pd
@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from parallelrun_jupyter import TabularDataset
 from parallelrun_jupyter.data.batching import BatchSpec
 from parallelrun_jupyter.data.tables import first_look, json_lines, text_encoding
+from parallelrun_jupyter.engine.planning.assumed_plan import AssumedPlan
+from parallelrun_jupyter.engine.planning.planner import Planner
 from parallelrun_jupyter.errors import InputError
+from parallelrun_jupyter.runs.journal.state import FAILED, SUCCEEDED
 from parallelrun_jupyter.worker.failures import TypesDiffer
 from parallelrun_jupyter.worker.plan_line import PlanLine
 from parallelrun_jupyter.worker.tables import delimited
@@ -315,3 +318,25 @@ def test_columns_of_json_lines_keep_the_order_of_all_rows(tmp_path: Path) -> Non
     with patch.object(json_lines, "HEAD_BYTES", 100):
         lines = lines_of(dataset, BatchSpec(1 << 20, assumes_types=True))
     assert [line.table["columns"] for line in lines] == [["a", "c", "b"]] * 2
+
+
+@pytest.mark.parametrize("succeeded", [0, 7, 20])
+def test_rows_of_mini_batches_that_have_succeeded_are_not_confirmed_again(
+    tmp_path: Path, succeeded: int
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a\n" + "".join(f"{row}\n" for row in range(100)))
+    spec = BatchSpec(1, rows=5, assumes_types=True)
+    dataset = TabularDataset.from_delimited_files(path)
+    lines = [line for line, _ in dataset.mini_batches(0, spec) if line]
+    (tmp_path / "plan").write_bytes(b"".join(lines) + b'["end",20,100]\n')
+    statuses = bytearray([SUCCEEDED] * succeeded + [FAILED] + [SUCCEEDED] * 5)[:20]
+    planner = Planner(cast("Any", None), tmp_path / "plan", lambda _: None)
+    for is_open in (False, True):
+        planner._is_open = is_open
+        planner.note_statuses(statuses)
+    plan = AssumedPlan(
+        cast("Any", None), tmp_path / "plan", count_succeeded=planner._count_succeeded
+    )
+    rows = [row for line in plan._ranges() for row in load_table(line)["a"]]
+    assert sorted(rows) == list(range(5 * succeeded, 100))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from parallelrun_jupyter.engine.output import joiner as module
 from parallelrun_jupyter.engine.output.committer import Committer
 from parallelrun_jupyter.engine.output.joiner import Joiner
+from parallelrun_jupyter.runs.driver_lock import DriverLock
 from parallelrun_jupyter.runs.journal.events import AttemptSucceeded, RowsDropped
 from parallelrun_jupyter.runs.journal.state import RunState
 from parallelrun_jupyter.runs.output.committed_rows import (
@@ -26,6 +27,7 @@ from parallelrun_jupyter.runs.output.committed_rows import (
 )
 from parallelrun_jupyter.runs.run_folder import RunFolder
 from parallelrun_jupyter.worker.output.formats import CSV, JSONL, TEXT, as_frame, encode_table
+from tests.journals import Course, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +184,29 @@ def test_in_a_folder_that_hands_on_its_group_the_file_is_made_there(tmp_path: Pa
     run.step()
     assert run.joiner.publish() is None
     run.close()
+
+
+def test_what_a_killed_driver_has_joined_is_removed_by_the_next_one(run: Run) -> None:
+    run.folder.joined.write_bytes(b"half of the rows")
+    Joiner(run.folder, run.rows, run.target, TEXT)
+    assert not run.folder.joined.exists()
+
+
+def test_a_large_output_makes_space_by_removing_what_killed_drivers_have_joined(
+    run: Run, home: Path
+) -> None:
+    killed, active = (
+        write_run(home, Course(mini_batches=3), run_id=f"20261118-10000000{k}-test", until_s=until)
+        for k, until in enumerate([1e9, 1.0])
+    )
+    for folder in (killed, active):
+        folder.joined.write_bytes(b"half of the rows")
+    driver = DriverLock(active)
+    run.succeed(0, b"0\n")
+    run.step()
+    run.committer.commit_all()
+    assert run.joiner.publish() == 2
+    driver.release()
+    assert not killed.joined.exists()
+    assert active.joined.exists(), "its driver still writes it"
+    active.joined.unlink()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, Run, TabularDataset, submit
@@ -217,5 +218,35 @@ def test_types_change_while_mini_batches_are_answered_in_parts(
     inputs = TabularDataset.from_delimited_files(path)
     run = submitted(start, inputs, "--most", "60", process_count_per_node=2)
     assert end_of(run) == "Completed"
+    assert rows_of(run) == expected("int64 str")
+    assert_books(run)
+
+
+def test_a_trial_has_the_types_of_all_rows_although_the_run_did_not_decide_them(
+    start: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = submitted(start, table(tmp_path / "a.csv"), "--sleep", "0.5", process_count_per_node=1)
+    running(run)
+    run.cancel()
+    assert end_of(run) == "Canceled"
+    assert any("assumed" in line.table for line in lines_of(run)), "the types are still assumed"
+    assert run.try_one(39) == expected("int64 str")[-100:]
+    assert "inferred from all rows of the input" in capsys.readouterr().out
+    assert run.try_one(0) == expected("int64 int64")[:100], "as the run called it"
+
+
+def test_a_planner_that_is_killed_before_the_types_are_known_loses_nothing(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = submitted(start, table(tmp_path / "a.csv"), "--sleep", "0.2", process_count_per_node=1)
+    running(run)
+    driver = psutil.Process(json.loads(run.folder.driver.read_text())["pid"])
+    [planner] = [k for k in driver.children() if k.cmdline() == driver.cmdline()]
+    planner.kill()
+    assert end_of(run) == "Failed"
+    reason = run.snapshot()["reason"]
+    assert "the column types could not be decided: its process died with signal 9" in reason
+    assert "resume the run" in reason
+    assert end_of(run.resume()) == "Completed"
     assert rows_of(run) == expected("int64 str")
     assert_books(run)

@@ -153,6 +153,40 @@ def test_a_process_is_forked_only_while_no_rows_are_being_read(tmp_path: Path) -
     assert not [a for a in answers if isinstance(a, AttemptErrored)]
 
 
+FORK_BESIDE_A_READING_THAT_HANGS = """
+PATIENCE_S, WAIT_FOR, forked = 0, begun, threading.Event()
+
+def hangs(text, *args, **kwargs):
+    frame = reads(text, *args, **kwargs)
+    if int(frame.iloc[0, 0]) == 5:
+        assert forked.wait(20)
+    return frame
+
+pd.read_csv = hangs
+
+def act():
+    ahead = next(each for each in gc.get_objects() if type(each).__name__ == "ReadAhead")
+    ahead._fork_wait_s = 0.01
+    open("died", "w").close()  # nothing is waited for any more
+    try:
+        for _ in range(2):
+            pid = os.fork()
+            if not pid:
+                os._exit(1 if ahead._lock.locked() else 0)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert ahead._lock.locked(), "the reading goes on"
+    finally:
+        forked.set()
+"""
+
+
+def test_a_process_is_forked_although_a_reading_hangs(tmp_path: Path) -> None:
+    answers, rows = answers_of(tmp_path, FORK_BESIDE_A_READING_THAT_HANGS)
+    assert not [a for a in answers if isinstance(a, AttemptErrored)]
+    assert [int(row.split()[0]) for row in rows] == list(range(ROWS))
+    assert not {f"{k} True" for k in range(6, ROWS)} & set(rows), "nothing is read ahead any more"
+
+
 NO_MEMORY = """
 def act():
     open("died", "w").close()  # nothing is waited for any more

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
-from ...errors import OutputError
+from ...errors import OutputError, RunFolderError
 from ...files import remove_quietly
 from ...runs.journal.state import FAILED, PARTLY, SUCCEEDED, RunState
 from ...runs.output.committed_rows import CommittedRows, read_committed
 from ...runs.output.merge import merge_rows
 from ...runs.output.output_writer import writing
+from ...runs.removal import remove_joined
 from ...runs.run_folder import RunFolder
 from ...worker.output.formats import PARQUET
 from .committer import Committer
@@ -55,7 +56,8 @@ class Joiner:
         self._rows = rows
         self._target = target
         self._form = form
-        self._temporary = folder.path / "joined.tmp"
+        self._temporary = folder.joined
+        remove_quietly(self._temporary)  # an earlier driver may have been killed
         #: whether nothing is to be joined, or not any more
         self._is_over = target is None or form == PARQUET or not _may_rename(folder.path, target)
         self._step_at = 0.0
@@ -130,13 +132,14 @@ class Joiner:
 
     def _join(self) -> None:
         try:
+            remove_joined()  # this run needs space, too
             with writing(self._folder, self._temporary) as writer:
                 notes, places = writer.notes.add, writer.places.add
                 for data in merge_rows(self._pieces, self._form, notes, places):
                     writer.write(data)
                     writer.start_flush()
             self._size_bytes = writer.size_bytes
-        except (OutputError, OSError, _NotNeeded):
+        except (OutputError, RunFolderError, OSError, _NotNeeded):
             self._is_over = True
             remove_quietly(self._temporary)  # the part files may need the space
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -60,12 +61,21 @@ class AssumedPlan:
         The plan file.
     is_over
         Returns whether the run is over.
+    count_succeeded
+        Returns how many of the first mini-batches have succeeded, so that their types are confirmed.
     """
 
-    def __init__(self, record: RunRecord, path: Path, is_over: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        record: RunRecord,
+        path: Path,
+        is_over: Callable[[], bool] = lambda: False,
+        count_succeeded: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._record = record
         self._path = path
         self._is_over = is_over
+        self._count_succeeded = count_succeeded
 
     # Confirmation
 
@@ -90,7 +100,11 @@ class AssumedPlan:
     def _ranges(self) -> Iterator[PlanLine]:
         """Yield the rows to confirm, the last ones first: workers begin with the first ones."""
         joined: PlanLine | None = None
-        for text in _lines_backwards(self._path):
+        lines = _lines_backwards(self._path)
+        mini_batches = json.loads(next(lines))[1]  # the last line ends the plan
+        for mini_batch, text in zip(reversed(range(mini_batches)), lines, strict=True):
+            if mini_batch < self._count_succeeded():
+                break
             if ASSUMED not in text:
                 continue
             line = PlanLine.decode(text)
@@ -150,6 +164,19 @@ class AssumedPlan:
         os.utime(draft, ns=(times.st_atime_ns, times.st_mtime_ns))
         return first, last + 1, _warning(changes)
 
+    def line_of_all_rows(self, text: bytes) -> bytes:
+        """Return a line of the plan with the types of all rows of its input, as `decide` does.
+
+        Raises
+        ------
+        InputError
+            The columns cannot be read any more.
+        """
+        line = PlanLine.decode(text)
+        number = line.input_number
+        _decide(line.table, self._types_of(number, self._files()[number], lambda: None))
+        return line.encode() + b"\n"
+
     def _files(self) -> dict[int, dict[FileItem, None]]:
         """Return the files of each input whose types were assumed, in order.
 
@@ -158,7 +185,7 @@ class AssumedPlan:
         files: dict[int, dict[FileItem, None]] = {}
         with open(self._path, "rb") as plan:
             for text in plan:
-                if ASSUMED in text:
+                if ASSUMED in text and text.endswith(b"\n"):  # the last line may be incomplete
                     line = PlanLine.decode(text)
                     files.setdefault(line.input_number, {}).update(dict.fromkeys(line.files))
         return files

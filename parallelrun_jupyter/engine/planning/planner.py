@@ -17,6 +17,7 @@ from ...data.local.file_versions import FileVersions
 from ...data.tables.table_files import input_warnings_to
 from ...errors import ParallelRunError
 from ...files import write_atomically
+from ...runs.journal.state import SUCCEEDED
 from ...runs.run_record import RunRecord
 from ...worker.freed_memory import keep_freed_memory
 from ..child_process import LOST, ChildProcess, Message
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 _NICE = 10
 _URGENT, _ASKED = 0, 1
+_SUCCEEDED_AT = 8
+_AT_ONCE = 1 << 16
 _REPORT_S = 1.0
 _FINISH_S = 20.0
 """Maximum time after a run to record the versions of its inputs; an update runs items without one."""
@@ -89,9 +92,10 @@ class Planner:
         self._child: ChildProcess | None = None
         self._is_stopped = False
         self._is_planned = False
-        #: memory shared with the process: whether it should finish without pauses, and whether
-        #: the types must be decided
-        self._flags = mmap.mmap(-1, 2)
+        #: memory shared with the process: whether it should finish without pauses, whether the types
+        #: must be decided, and how many of the first mini-batches have succeeded
+        self._flags = mmap.mmap(-1, 16)
+        self._succeeded = 0
         #: whether types are assumed, and neither confirmed nor decided
         self._is_open = False
         #: in the process: whether the plan has assumed types
@@ -121,6 +125,17 @@ class Planner:
     def decide_types(self) -> None:
         """Let the process decide the column types that it has assumed, from all rows."""
         self._flags[_ASKED] = 1
+
+    def note_statuses(self, statuses: bytearray) -> None:
+        """Tell the process which of the first mini-batches have succeeded: their rows have the types."""
+        if not self._is_open:
+            return
+        next_ = statuses[self._succeeded : self._succeeded + _AT_ONCE]
+        self._succeeded += len(next_) - len(next_.lstrip(bytes([SUCCEEDED])))
+        self._flags[_SUCCEEDED_AT:] = self._succeeded.to_bytes(8, "little")
+
+    def _count_succeeded(self) -> int:
+        return int.from_bytes(self._flags[_SUCCEEDED_AT:], "little")
 
     def _is_urgent(self) -> bool:
         return self._flags[_URGENT] != 0
@@ -174,7 +189,7 @@ class Planner:
         """Confirm or decide the types that were assumed, while the run goes on."""
         from .assumed_plan import AssumedPlan, decided_plan  # only for tables
 
-        plan = AssumedPlan(self._record, self._plan, self._is_urgent)
+        plan = AssumedPlan(self._record, self._plan, self._is_urgent, self._count_succeeded)
         if not plan.wait_for_doubt(lambda: self._flags[_ASKED] != 0, planned_s):
             if not self._is_urgent():  # otherwise the run is over
                 send(["confirmed"])
@@ -237,8 +252,11 @@ class Planner:
             return
         lacks_types = self._is_open and not self._is_urgent()
         if not is_over and (lacks_types or not self._is_planned):
-            text = f"the inputs could not be listed: {end.sentence} Fix this and resume the run"
-            self._post(PlanFailed(f"{text} to list them again", end.traceback))
+            what, again = "the inputs could not be listed", "list them"
+            if self._is_planned:
+                what, again = "the column types could not be decided", "decide them"
+            text = f"{what}: {end.sentence} Fix this and resume the run to {again}"
+            self._post(PlanFailed(text, end.traceback))
         elif end.error != LOST:  # the plan is complete; the file of versions is not
             text = f"the versions of the input files could not be recorded: {end.sentence}"
             self._post(Warned(text, end.traceback))

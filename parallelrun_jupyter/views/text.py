@@ -52,7 +52,9 @@ def progress_line(snapshot: Snapshot) -> str:
     """Return one line with counts, rate and times."""
     if not snapshot["mini_batches"] and not snapshot["plan_finished"]:
         activity = "listing the inputs"
-        if is_reading_tables(snapshot):
+        if snapshot["is_final"]:
+            activity = "nothing has run"
+        elif is_reading_tables(snapshot):
             activity = f"reading the inputs, {plural(snapshot['items'], 'row')} so far"
         return f"{activity} · {format_duration(snapshot['elapsed_s'])}"
     done = snapshot["items"] - snapshot["items_left"]

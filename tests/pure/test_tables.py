@@ -554,3 +554,5 @@ def test_reading_ahead_is_shown_as_progress() -> None:
     assert progress_line(shown) == "reading the inputs, 5,000,000 rows so far · 7.0 s"
     shown = snapshot(mini_batches=0, items=0, plan_finished=False, elapsed_s=7.0)
     assert progress_line(shown) == "listing the inputs · 7.0 s"
+    shown = snapshot(mini_batches=0, items=9, plan_finished=False, elapsed_s=7.0, is_final=True)
+    assert progress_line(shown) == "nothing has run · 7.0 s"

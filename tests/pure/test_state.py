@@ -413,7 +413,7 @@ def test_a_resume_is_proposed_only_where_it_can_help(folder: RunFolder) -> None:
     unplanned = snapshot_of(folder, *STARTED, ev.RunFinished(9, "Failed", "bad header.", "", 0))
     assert "to resume" not in text_view(unplanned)
     lines = LinePrinter().lines(unplanned)
-    assert [line[:27] for line in lines] == ["Failed: bad header: listing"]
+    assert [line[:27] for line in lines] == ["Failed: bad header: nothing"]
 
 
 def test_what_a_user_wrote_cannot_command_a_terminal(folder: RunFolder) -> None:

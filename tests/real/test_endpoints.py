@@ -35,8 +35,8 @@ Serve = Callable[..., Endpoint]
 SEEDS = int(os.environ.get("STORM_KILLS", "30")) // 10
 """``make storm`` asks for more storms."""
 
-PERMITTED = {"kind": "window", "count": 66, "seconds": 1}
-"""For runs with 60 calls a second: a busy machine may deliver requests 100 ms late, and then together."""
+PERMITTED = {"kind": "window", "count": 78, "seconds": 1}
+"""For runs with 60 calls a second: a busy machine may deliver requests 300 ms late, and then together."""
 
 KNOWN_AFTER_S = 0.15
 """Requests may arrive so long after a refusal: the worker does not know of it yet."""
@@ -129,7 +129,7 @@ def test_the_permitted_rate_is_used_and_never_exceeded(serve: Serve) -> None:
     assert run.results(timeout_s=TIMEOUT_S) == answers(600)
     ledger = server.ledger()
     assert ledger.count(429) == 0
-    assert ledger.most_in_window(1) <= 66
+    assert ledger.most_in_window(1) <= 78
     began = ledger.frame["arrived"].min()
     assert ledger.arrivals_between(began + 1, began + 9) >= 0.95 * 8 * 60
     assert_same_books(run, ledger, 600)
@@ -148,7 +148,7 @@ def test_two_nodes_of_a_cluster_share_the_rate(serve: Serve, tmp_path: Path) -> 
         cluster.close()
     ledger = server.ledger()
     assert ledger.count(429) == 0
-    assert ledger.most_in_window(1) <= 66
+    assert ledger.most_in_window(1) <= 78
     began = ledger.frame["arrived"].min()
     assert ledger.arrivals_between(began + 1, began + 4) >= 0.9 * 3 * 60
     assert_same_books(run, ledger, 300)

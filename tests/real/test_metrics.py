@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from parallelrun_jupyter import ParallelRunConfig, submit
@@ -28,11 +29,14 @@ def test_cpu_and_memory_of_a_process_are_measured() -> None:
         time.sleep(0.5)
         assert meter.read(busy.pid) is None, "there is nothing yet to compare with"
         meter.read(idle.pid)
+        before = psutil.Process(busy.pid).cpu_times(), time.monotonic()
         time.sleep(1.0)
         worked, rested = meter.read(busy.pid), meter.read(idle.pid)
         assert worked
         assert rested
-        assert worked[0] >= 20
+        after = psutil.Process(busy.pid).cpu_times(), time.monotonic()
+        used_s = sum(after[0][:2]) - sum(before[0][:2])
+        assert abs(worked[0] - 100 * used_s / (after[1] - before[1])) <= 10
         assert worked[1] >= 80
         assert rested[0] <= 5
         assert rested[1] < worked[1]

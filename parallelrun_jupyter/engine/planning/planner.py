@@ -252,7 +252,7 @@ class Planner:
             return
         lacks_types = self._is_open and not self._is_urgent()
         if not is_over and (lacks_types or not self._is_planned):
-            what, again = "the inputs could not be listed", "list them"
+            what, again = "the inputs could not be listed", "list them again"
             if self._is_planned:
                 what, again = "the column types could not be decided", "decide them"
             text = f"{what}: {end.sentence} Fix this and resume the run to {again}"

@@ -37,9 +37,7 @@ def worker_spec(folder: RunFolder, record: RunRecord, environ: Mapping[str, str]
             "cwd": record.script.working_directory(snapshot),
             "sys_path": record.script.import_paths(snapshot),
             "append_rows": record.output.append_rows,
-            "has_tables_only": all(
-                spec.get("kind") == "tabular" for spec in record.inputs.datasets
-            ),
+            "has_tables_only": record.has_tables_only,
             "answers_items": record.limits.isolate_failures,
             "output_format": record.output.format,
             "logging_level": record.script.logging_level,

@@ -254,7 +254,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.detach:
         print(run.run_id)
         return 0
-    for line in replaced_lines(run.folder, Follower(run.folder).record):
+    for line in replaced_lines(run.folder, run.folder.read_record()):
         print(line)
     return _wait(run)
 
@@ -267,7 +267,7 @@ def replaced_lines(folder: RunFolder, record: RunRecord) -> list[str]:
         return []
     if path.stat().st_mtime >= record.created_at:
         return []
-    return [plain(f"note: when the run completes, it replaces {path}, which an earlier run wrote")]
+    return [plain(f"note: when the run completes, it replaces {path}, which exists already")]
 
 
 def _wait(run: Run) -> int:

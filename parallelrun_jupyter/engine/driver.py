@@ -148,7 +148,8 @@ class Driver:
         self._seen_requests: set[str] = set()
         self._is_over = False
         self._publisher: Publisher | None = None
-        self._will_list_items = False
+        #: whether the list of failed items would need an import that has not begun
+        self._needs_import = self._record.limits.isolate_failures
         output = self._record.output
         is_one_file = output.append_rows and not output.in_parts
         self._target = folder.final_file(self._record) if is_one_file else None
@@ -266,8 +267,8 @@ class Driver:
         self._committer.step()
         if not self._scheduler.is_untouched:  # failed mini-batches may run again
             self._joiner.step(self._scheduler.state, self._committer)
-        if self._scheduler.state.items_failed and not self._will_list_items:
-            self._will_list_items = True  # the end of the run does not wait for the import
+        if self._needs_import and self._scheduler.state.items_failed:
+            self._needs_import = False  # the end of the run does not wait for it
             threading.Thread(target=import_ahead, name="import", daemon=True).start()
         if not self._is_saved and time.monotonic() >= self._save_at:
             self._save_state()

@@ -322,6 +322,11 @@ class RunRecord:
         """Whether inputs are variables of a notebook, whose values are in the run's folder."""
         return any(spec.get("kind") == "memory" for spec in self.inputs.datasets)
 
+    @property
+    def has_tables_only(self) -> bool:
+        """Whether all inputs are tables in files."""
+        return all(spec.get("kind") == "tabular" for spec in self.inputs.datasets)
+
     def with_data_in(self, folder: Path) -> RunRecord:
         """Return the record with the values of variables in a folder: the run's own may be moved."""
         if not self.has_variables:

@@ -130,8 +130,8 @@ class Planner:
         """Tell the process which of the first mini-batches have succeeded: their rows have the types."""
         if not self._is_open:
             return
-        next_ = statuses[self._succeeded : self._succeeded + _AT_ONCE]
-        self._succeeded += len(next_) - len(next_.lstrip(bytes([SUCCEEDED])))
+        later = statuses[self._succeeded : self._succeeded + _AT_ONCE]
+        self._succeeded += len(later) - len(later.lstrip(bytes([SUCCEEDED])))
         self._flags[_SUCCEEDED_AT:] = self._succeeded.to_bytes(8, "little")
 
     def _count_succeeded(self) -> int:
@@ -153,7 +153,8 @@ class Planner:
         """List the inputs, in the forked process."""
         began = time.monotonic()
         gc.disable()  # the objects made here have no reference cycles
-        keep_freed_memory()
+        if self._record.has_tables_only:
+            keep_freed_memory()
         try:
             self._record_side_versions()
             with input_warnings_to(lambda text: send(["warned", text])):

@@ -15,15 +15,17 @@ from parallelrun_jupyter.engine.scheduling import signals as sg
 from parallelrun_jupyter.engine.scheduling.allocation import Pending
 from parallelrun_jupyter.engine.scheduling.limits import TRACEBACKS_PER_GROUP, Limits
 from parallelrun_jupyter.engine.scheduling.scheduler import Scheduler
+from parallelrun_jupyter.runs.journal.answers import Answers
 from parallelrun_jupyter.runs.journal.events import (
     AttemptFailed,
     AttemptSucceeded,
     ItemsFailed,
+    PlanFinished,
     RunResumed,
     WarningRaised,
 )
 from parallelrun_jupyter.runs.journal.lines import decode, encode
-from parallelrun_jupyter.runs.journal.state import FAILED, RunState
+from parallelrun_jupyter.runs.journal.state import FAILED, RETRYING, RunState
 from tests.scheduler_bench import BAD, ITEMS, Bench, folded
 
 WORSE = replace(BAD, group="KeyError at s.py:2 in run")
@@ -685,3 +687,15 @@ def test_every_item_is_accounted_for_after_any_resumes_of_groups(
         lost = [k for k in range(mini_batches) if state.status_of(k) == FAILED]
         kept = {k for k in lost if group and k not in state.failed_mini_batches(group)}
         bench = Bench(limits, state=state, group=group)
+
+
+def test_a_resume_begins_with_what_is_least_known() -> None:
+    """A mini-batch of which only failed items are left, not once more before untested ones."""
+    state = RunState()
+    state.apply(PlanFinished(1, 4, 20))
+    state.statuses = bytearray([RETRYING] * 4)
+    state.tries = {0: 2, 1: 2, 2: 1, 3: 1}
+    state.answers = {0: Answers(5, [(0, 4)]), 2: Answers(5, [(1, 4)])}
+    pending = Pending(state)
+    pending.resume([0, 1, 2, 3], only_these=False)
+    assert [span.first for span in pending.next("n0", 9, 0)] == [3, 1, 2, 0]

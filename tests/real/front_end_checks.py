@@ -22,8 +22,11 @@ _FOCUSED = """() => {
   while (found?.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
   return found?.textContent ?? '';
 }"""
-_VIOLATIONS = """(view) => axe.run(view).then(({violations}) => violations.flatMap(
-  (one) => one.nodes.map((node) => `${one.id}: ${node.html.slice(0, 200)}`)))"""
+#: null if the page has replaced the view since it was found: the one that is there now is to be checked
+_VIOLATIONS = """(view) => !view.isConnected ? null : axe.run(view).then(
+  ({violations}) => violations.flatMap(
+    (one) => one.nodes.map((node) => `${one.id}: ${node.html.slice(0, 200)}`)),
+  (error) => { if (view.isConnected) throw error; return null; })"""
 
 
 def assert_moves(view: Locator, places: int = 3) -> None:
@@ -63,8 +66,12 @@ def violations(view: Locator) -> list[str]:
     """Return the violations that axe-core finds in a view, also in a shadow tree."""
     if not view.page.evaluate("'axe' in window"):
         view.page.evaluate(AXE.read_text())
-    found: list[str] = view.evaluate(_VIOLATIONS)
-    return found
+    for _ in range(20):
+        found: list[str] | None = view.evaluate(_VIOLATIONS)
+        if found is not None:
+            return found
+        view.page.wait_for_timeout(100)
+    raise AssertionError("the view was replaced for two seconds")
 
 
 def outside(requests: Sequence[str]) -> list[str]:

@@ -277,7 +277,9 @@ def test_what_happens_is_seen_within_half_a_second(open_page: Open, server: Jupy
     ]
     delays = [at - done_at[value - 1] for value, at in seen if value > 0]
     print(f"{len(delays)} changes seen, median {statistics.median(delays):.0f} ms after the event")
-    assert len(delays) >= 10
+    # Two workers in step: ten ends of two mini-batches, and the first ones may come before the watch.
+    assert len(delays) >= 6
+    assert seen[-1][0] == len(done_at)
     assert statistics.median(delays) < 500
 
 

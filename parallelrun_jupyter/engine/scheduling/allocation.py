@@ -158,9 +158,9 @@ class Allocation(Protocol):
 class Pending:
     """Pending mini-batches, for any node: retries first, then those not assigned yet.
 
-    After a resume, the failures of earlier drivers come last, the least tried ones first: if one fails
-    again, and ends the run by its limits, the next resume begins with others. The driver receives the
-    rows, so nodes upload nothing.
+    After a resume, the failures of earlier drivers come last: first the mini-batches without a
+    single answer, then the least tried ones. If one fails again, and ends the run by its limits, the
+    next resume begins with others. The driver receives the rows, so nodes upload nothing.
 
     Parameters
     ----------
@@ -196,7 +196,8 @@ class Pending:
 
     def resume(self, retries: Sequence[int], *, only_these: bool) -> None:
         """Queue the retries."""
-        self._earlier.extend(sorted(retries, key=lambda k: self._state.tries.get(k, 0)))
+        answers, tries = self._state.answers, self._state.tries
+        self._earlier.extend(sorted(retries, key=lambda k: (k in answers, tries.get(k, 0))))
         self._only_retries = only_these
 
     def next(self, _node: str, room: int, now_ms: int, /) -> list[Span]:

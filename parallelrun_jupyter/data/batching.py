@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import TypeVar
 
@@ -95,10 +96,13 @@ def table_line(number: int, file: FileItem, range_: tuple[int, int, int], table:
     table
         How to read the file, as JSON.
     """
-    path, size_bytes, version = file
     start, end, rows = range_
-    head = json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))
-    return f"{head[:-1]},[[{start},{end}]],{table},{rows}]\n".encode("ascii")
+    return f"{_table_head(number, *file)},[[{start},{end}]],{table},{rows}]\n".encode("ascii")
+
+
+@lru_cache(maxsize=1)  # the next mini-batch mostly has rows of the same file
+def _table_head(number: int, path: str, size_bytes: int, version: str | int | None) -> str:
+    return json.dumps(["t", number, [path], [size_bytes], [version]], separators=(",", ":"))[:-1]
 
 
 def numbered(line: bytes, first: int) -> bytes:

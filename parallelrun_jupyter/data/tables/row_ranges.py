@@ -14,7 +14,7 @@ Range = tuple[int, int, int]
 """Start and end of a mini-batch in its file, in bytes (in rows for Parquet), and its number of rows."""
 
 _Lines = tuple[bytes, Any, Any, Any]
-"""A text of whole lines; their ends in the text; which are rows; their ends in the file."""
+"""A text that begins with whole lines; their ends in it; which are rows; their ends in the file."""
 
 
 class _Cutter:
@@ -106,7 +106,7 @@ class RowScan:
                 continue
             places = self._file.places(data, ends) + base
             stop = int(ends[-1])
-            yield data[:stop] if stop < len(data) else data, ends, is_row, places
+            yield data, ends, is_row, places
             base = int(places[-1])
             pending, size, wanted = [data[stop:]], len(data) - stop, 0
 
@@ -154,6 +154,6 @@ class RowScan:
             if not len(ends):
                 continue
             if self._callback is not None:
-                self._callback(data)
+                self._callback(data[: int(ends[-1])])
             yield from cutter.add(places, is_row)
         yield from cutter.finish()

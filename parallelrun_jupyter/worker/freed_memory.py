@@ -5,17 +5,25 @@ from __future__ import annotations
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt`` in glibc."""
 
-_KEPT_BYTES = 64 << 20
+_LEAST_BYTES, _MOST_BYTES = 8 << 20, 64 << 20
+_TIMES = 8
+"""Reading a mini-batch takes some such multiple of its bytes."""
+
 _LARGEST_BYTES = 32 << 20
 """Larger blocks go back at once; glibc permits no more than this."""
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep up to 64 MiB of freed memory; for processes that read tables.
+def keep_freed_memory(mini_batch_bytes: int = 0) -> None:
+    """Let this process keep some freed memory; for processes that read tables.
 
     The DataFrame of a mini-batch is a few MiB. By default glibc returns them to the system when they are
     freed, and each page costs a fault when the next mini-batch uses it: a fifth of all CPU time of a run
-    over a CSV file. Without glibc, nothing changes.
+    over a CSV file. Each of the threads that read keeps so much. Without glibc, nothing changes.
+
+    Parameters
+    ----------
+    mini_batch_bytes
+        Size of a mini-batch. Eight times as much is kept, at least 8 MiB and at most 64 MiB.
     """
     try:
         import ctypes
@@ -23,5 +31,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (ImportError, OSError, AttributeError):
         return  # a Python without ctypes, or another C library
-    mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    kept_bytes = max(_LEAST_BYTES, min(_TIMES * mini_batch_bytes, _MOST_BYTES))
+    mallopt(_TRIM_THRESHOLD, kept_bytes)
     mallopt(_MMAP_THRESHOLD, _LARGEST_BYTES)

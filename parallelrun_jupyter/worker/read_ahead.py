@@ -11,6 +11,7 @@ import time
 from .child_loop import leave_signals_to_main_thread
 from .context import load
 from .failures import BadInput
+from .freed_memory import keep_freed_memory
 from .plan_line import PlanLine
 from .status_page import NONE
 
@@ -45,6 +46,9 @@ _FORK_WAIT_S = 5.0
 
 A longer reading waits for a file system, and holds nothing that the forked process could miss.
 """
+
+_READ_FROM_FILES = ("delimited", "json_lines", "parquet")
+"""Formats of the tables that are read ahead."""
 
 _CELL_BYTES = 16
 """What a value of Parquet takes in memory: its rows have no size in bytes."""
@@ -124,6 +128,8 @@ class ReadAhead:
                 self._judge(due - self._began, time.monotonic() - due)
                 return ahead[2]
         loaded, seconds = self._timed(line)
+        if not self._measured and line.table.get("format") in _READ_FROM_FILES:
+            keep_freed_memory(self._bytes_of(line))
         # The first time includes the import of pandas.
         self._alone_s = seconds if self._measured < _IMPORTING else (self._alone_s + seconds) / 2
         self._measured += 1
@@ -255,15 +261,16 @@ class ReadAhead:
 
     def _is_readable(self, line: PlanLine) -> bool:
         """Return whether a mini-batch is one of rows that run as a whole, and not too large."""
-        if not line.is_table or "items" in line.extra:
+        if line.table.get("format") not in _READ_FROM_FILES or "items" in line.extra:
             return False
-        form = line.table.get("format")
-        if form == "parquet":
-            return line.rows * self._columns * _CELL_BYTES <= _LARGEST_BYTES
-        if form not in ("delimited", "json_lines"):
-            return False
+        return self._bytes_of(line) <= _LARGEST_BYTES
+
+    def _bytes_of(self, line: PlanLine) -> int:
+        """Return the size of a mini-batch of rows."""
+        if line.table["format"] == "parquet":
+            return line.rows * self._columns * _CELL_BYTES
         size_bytes: int = sum(end - start for start, end in line.ranges)
-        return size_bytes <= _LARGEST_BYTES
+        return size_bytes
 
 
 def _options() -> list[Any]:

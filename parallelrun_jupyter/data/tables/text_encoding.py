@@ -19,8 +19,12 @@ from typing import Any
 from ...errors import InputError
 from ...worker.tables.text_range import Decompressed, undecodable_byte, zero_byte
 
-BLOCK_BYTES = 1 << 21
-"""Text is read in blocks of this size: to find rows in one takes some ten times its memory."""
+BLOCK_BYTES = 1 << 20
+"""Text is read in blocks of this size: to find rows in one takes some ten times its memory.
+
+It fits into a core's cache: blocks of twice the size take a sixth longer.
+"""
+
 _PROBE_BYTES = 1 << 16
 _PROBED_BYTES = 1 << 22
 """Shorter files are read so soon that it is not worth a look at their later rows before."""

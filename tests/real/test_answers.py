@@ -194,6 +194,9 @@ def run(mini_batch):
 """
 
 
+# What still fits when nothing fits depends on the moment: on a loaded machine, one run in ten names
+# the failure less exactly, or loses the worker, which then is the failure.
+@pytest.mark.flaky(reruns=4)
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not enforce RLIMIT_AS")
 @pytest.mark.parametrize("is_old", [False, True])
 def test_a_lack_of_memory_is_described_by_the_worker_that_suffers_it(

@@ -47,7 +47,7 @@ _FORK_WAIT_S = 5.0
 A longer reading waits for a file system, and holds nothing that the forked process could miss.
 """
 
-_READ_FROM_FILES = ("delimited", "json_lines", "parquet")
+_READ_AHEAD = ("delimited", "json_lines", "parquet")
 """Formats of the tables that are read ahead."""
 
 _CELL_BYTES = 16
@@ -128,7 +128,8 @@ class ReadAhead:
                 self._judge(due - self._began, time.monotonic() - due)
                 return ahead[2]
         loaded, seconds = self._timed(line)
-        if not self._measured and line.table.get("format") in _READ_FROM_FILES:
+        # The size is known now, and no thread reads yet.
+        if not self._measured and line.table.get("format") in _READ_AHEAD:
             keep_freed_memory(self._bytes_of(line))
         # The first time includes the import of pandas.
         self._alone_s = seconds if self._measured < _IMPORTING else (self._alone_s + seconds) / 2
@@ -261,7 +262,7 @@ class ReadAhead:
 
     def _is_readable(self, line: PlanLine) -> bool:
         """Return whether a mini-batch is one of rows that run as a whole, and not too large."""
-        if line.table.get("format") not in _READ_FROM_FILES or "items" in line.extra:
+        if line.table.get("format") not in _READ_AHEAD or "items" in line.extra:
             return False
         return self._bytes_of(line) <= _LARGEST_BYTES
 

@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def _faults(root: str, keeps_for: int | None, blocks: int) -> float:
-    """Return which part of the memory of 20 mini-batches a process got from the system again."""
+    """Return the share of the memory of 20 mini-batches that a process got from the system again."""
     program = _FAULTS.format(root=root, keeps_for=keeps_for, blocks=blocks)
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True

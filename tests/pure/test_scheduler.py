@@ -690,7 +690,7 @@ def test_every_item_is_accounted_for_after_any_resumes_of_groups(
 
 
 def test_a_resume_begins_with_what_is_least_known() -> None:
-    """A mini-batch of which only failed items are left, not once more before untested ones."""
+    """A mini-batch with only failed items left waits for those without any result."""
     state = RunState()
     state.apply(PlanFinished(1, 4, 20))
     state.statuses = bytearray([RETRYING] * 4)
